@@ -82,11 +82,11 @@ func (h *Host) forgotten(cfg *node.Config) (fields []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	control, err := controlSecrets(cfg)
+	stores, err := storesFiles(cfg)
 	if err != nil {
 		return nil, err
 	}
-	return h.differing([]fieldFiles{{"files", files}, {"k3s.ca", identityFiles(cfg)}, {"control", control}, {"ssh.hostKey", hostKeyFiles(cfg)}})
+	return h.differing([]fieldFiles{{"files", files}, {"k3s.ca", identityFiles(cfg)}, {"control.key", keyFiles(cfg)}, {"control.backup.s3", stores}, {"ssh.hostKey", hostKeyFiles(cfg)}})
 }
 
 // fieldFiles are the files that a field of node.yaml becomes.

@@ -184,7 +184,7 @@ func (h *Host) ending(c *node.Config) *Problem {
 	if err != nil || cert == nil || cert.NotAfter.Sub(h.Clock.Now()) > lastDays(cert) {
 		return nil
 	}
-	return problem("control-ends", cert.NotAfter.UTC().Format(time.DateTime+" UTC"))
+	return problem("control-ends", cert.NotAfter.UTC().Format(time.DateTime+" UTC"), c.Node)
 }
 
 // lastDays is how little time is left once renewing must have failed for long.

@@ -131,7 +131,7 @@ func TestCertificateEnds(t *testing.T) {
 	}
 	w.now = cert.NotAfter.Add(time.Minute)
 	w.control = &tls.CertificateVerificationError{Err: x509.CertificateInvalidError{Reason: x509.Expired}}
-	if s, _ := w.boot(anyProblem); s.Problem == nil || s.Problem.Code != "control-ends" {
+	if s, _ := w.boot(anyProblem); s.Problem == nil || s.Problem.Code != "control-ends" || !strings.Contains(s.Problem.Remedy, "imagebuilder apply vps --risky") {
 		t.Error(s.Line())
 	}
 }

@@ -87,21 +87,27 @@ func (m *machine) controlGroup() (group, error) {
 // controlSecrets returns the files with the key of the certificate and that of
 // the backup bucket. A sealed node.yaml has neither; then the files on the node
 // stay as they are.
-func controlSecrets(c *node.Config) (out []file, err error) {
-	if c.Control == nil {
+func controlSecrets(c *node.Config) ([]file, error) {
+	stores, err := storesFiles(c)
+	return append(keyFiles(c), stores...), err
+}
+
+func keyFiles(c *node.Config) []file {
+	if c.Control == nil || c.Control.Key.Empty() {
+		return nil
+	}
+	return []file{{path: controlKey, data: []byte(c.Control.Key.Reveal()), mode: 0o640, gid: contract.HeadscaleID}}
+}
+
+func storesFiles(c *node.Config) ([]file, error) {
+	if c.Control == nil || c.Control.Backup.S3 != nil && c.Control.Backup.S3.SecretKey.Empty() {
 		return nil, nil
 	}
-	if !c.Control.Key.Empty() {
-		out = append(out, file{path: controlKey, data: []byte(c.Control.Key.Reveal()), mode: 0o640, gid: contract.HeadscaleID})
+	text, err := yaml.Marshal(c.Control.Backup)
+	if err != nil {
+		return nil, err
 	}
-	if b := c.Control.Backup; b.S3 == nil || !b.S3.SecretKey.Empty() {
-		text, err := yaml.Marshal(b)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, file{path: contract.HeadscaleStores, data: append([]byte(generated), text...), mode: 0o600})
-	}
-	return out, nil
+	return []file{{path: contract.HeadscaleStores, data: append([]byte(generated), text...), mode: 0o600}}, nil
 }
 
 // section is a mapping in Headscale's configuration.

@@ -198,7 +198,11 @@ func TestUnsignedControl(t *testing.T) {
 		t.Error(s.Line())
 	}
 	w.tellsRefusal(again(func(o *node.Config) { o.SSH.HostKey = controlNode(t).SSH.HostKey }), "unsigned", "changes ssh.hostKey without the owner's signature")
-	w.tellsRefusal(again(func(o *node.Config) { o.Control.Backup.S3.SecretKey = "another" }), "unsigned", "changes control without the owner's signature")
+	w.tellsRefusal(again(func(o *node.Config) { o.Control.Backup.S3.SecretKey = "another" }), "unsigned", "changes control.backup.s3 without the owner's signature")
+	w.tellsRefusal(again(func(o *node.Config) {
+		other := controlNode(t).Control
+		o.Control.Cert, o.Control.Key = other.Cert, other.Key
+	}), "unsigned", "changes control.cert, control.key without the owner's signature")
 	if w.text(hostKeyFile) != c.SSH.HostKey.Reveal() {
 		t.Error("it has another ssh key now")
 	}

@@ -136,7 +136,7 @@ var texts = map[string]text{
 	"control":       {"Headscale does not run on this node: %s", "Wait a minute. If it stays, read: journalctl -u headscale.", false, retry},
 	"control-name":  {"The name of this node's Headscale, %s, does not exist.", "Make a DNS record for it that leads to this machine (%s), or correct headscale: url: in node.yaml. The node keeps looking.", true, look},
 	"control-away":  {"The name of this node's Headscale, %s, leads to %s, not to this machine.", "Let its DNS records (A and AAAA) lead to %s alone. What was known before may be remembered for an hour; the node keeps looking.", true, look},
-	"control-ends":  {"Headscale's certificate ends %s and was not renewed; after that no node gets in.", "Let its name lead to this machine alone and everybody reach its ports 80 and 443: it is renewed within an hour then. One of your own: put a new one into node.yaml (control: cert:).", true, retry},
+	"control-ends":  {"Headscale's certificate ends %s and was not renewed; after that no node gets in.", "Let its name lead to this machine alone and everybody reach its ports 80 and 443: it is renewed within an hour then. One of your own: its owner puts a new one into fleet.yaml (headscale: server: cert:, key:), and says: imagebuilder apply %s --risky.", true, retry},
 	"control-waits": {"Headscale runs here, but this node has no key of its own yet.", "On the owner's computer: imagebuilder headscale init.", true, stay},
 
 	"acme-asks":     {"Headscale asks for a certificate for %s.", "Wait: this takes a minute or two.", false, wait},

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/handover"
 	"github.com/going-mobile/imagebuilder/image/inquiry"
 	"github.com/going-mobile/imagebuilder/image/roster"
@@ -23,6 +25,10 @@ Each node.yaml is signed with the owner's key and sent over ssh, as root, to the
 node's address in the tailnet. Before a node gets it, the node says what would
 change. A node for which nothing would change gets nothing.
 
+While Headscale does not answer, only the machine that runs it can get a node.yaml,
+alone: it is reached by its public name. So it gets a certificate in the place of
+one that has ended (--risky).
+
 The nodes take turns: servers first, then witnesses and agents, and last the machine
 with Headscale. The next node has its turn when the one before has gone through its
 steps and works by its new file. The first one that does not ends the command.
@@ -31,7 +37,8 @@ Refused, as it would make a different node: another role, board, data disk, disk
 Longhorn, encryption or Headscale.
 
 Refused without --risky:
-  - what may cut a node off, such as its network, ssh keys or owner's key;
+  - what may cut a node off, such as its network, ssh keys, owner's key or
+    Headscale's certificate;
   - what may stop its k3s: its settings, tokens, and files of yours;
   - a restart of k3s on a node that votes in etcd, while another one that votes is
     away or ill: the cluster may stop. If a voter goes away only after all nodes
@@ -98,7 +105,7 @@ func newApply() *cobra.Command {
 }
 
 func (a *applyFlags) run(cmd *cobra.Command) error {
-	order, err := a.prepare(cmd.Context())
+	order, err := a.prepare(cmd)
 	if err != nil {
 		return err
 	}
@@ -133,15 +140,16 @@ type applied struct {
 	Stopped *stop           `json:"stopped"` // null if nothing stopped it
 }
 
-func (a *applyFlags) prepare(ctx context.Context) (*handover.Order, error) {
+func (a *applyFlags) prepare(cmd *cobra.Command) (*handover.Order, error) {
 	f, err := loadFleet(a.fleet)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := a.choice.Of(f); err != nil { // even if Headscale does not answer
+	names, err := a.choice.Of(f)
+	if err != nil { // even if Headscale does not answer
 		return nil, err
 	}
-	_, rows, err := members(ctx, f)
+	rows, err := reachable(cmd, f, names)
 	if err != nil {
 		return nil, err
 	}
@@ -152,7 +160,19 @@ func (a *applyFlags) prepare(ctx context.Context) (*handover.Order, error) {
 		}
 		return inquiry.Tell(ctx, f, s, command, input)
 	}
-	return handover.Prepare(ctx, f, rows, a.choice, line, time.Now())
+	return handover.Prepare(cmd.Context(), f, rows, a.choice, line, time.Now())
+}
+
+// reachable returns the members, of which names are wanted. If Headscale does not answer, the
+// machine that runs it is reached by its public name: a new certificate from there may be what
+// Headscale lacks.
+func reachable(cmd *cobra.Command, f *fleet.Fleet, names []string) ([]roster.Row, error) {
+	_, rows, err := members(cmd.Context(), f)
+	if err == nil || notReadable(err) || cmd.Context().Err() != nil || f.Control() == "" || !slices.Equal(names, []string{f.Control()}) {
+		return rows, err
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "Headscale does not say where the nodes are, so %s is reached by its public name: %s\n", f.Control(), printable(err.Error()))
+	return []roster.Row{roster.Control(f)}, nil
 }
 
 func (a *applyFlags) print(out io.Writer, order *handover.Order, failed error) error {

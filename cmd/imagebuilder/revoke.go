@@ -39,7 +39,7 @@ of that. It changes no token by itself.
 
 A revocation cannot be undone, and the node that runs Headscale is refused. A new
 card of the same name is for another machine: make it with "replace". If that
-machine is stolen as well, say --again.`
+machine, or the card on its way there, is stolen as well, say --again.`
 
 func newRevoke() *cobra.Command {
 	var name string
@@ -75,7 +75,7 @@ func newRevoke() *cobra.Command {
 	}
 	fleetFlag(cmd, &name)
 	yesFlag(cmd, &yes, "do not ask")
-	cmd.Flags().BoolVar(&opt.Again, "again", false, "the machine that has had the name since the last revocation is in the wrong hands, too")
+	cmd.Flags().BoolVar(&opt.Again, "again", false, "the machine that has had the name since the last revocation, or its card, is in the wrong hands, too")
 	cmd.Flags().BoolVar(&opt.Cluster.ByHand, "cluster-done", false, "skip the cluster: the node was removed from it with kubectl")
 	cmd.Flags().StringVar(&opt.Cluster.API, "api", "", "HOST:PORT where a server's API answers (default: the servers' addresses in the tailnet)")
 	return cmd

@@ -284,6 +284,12 @@ func (k *Keeper) bringBack(ctx context.Context, data []byte) error {
 	if err != nil {
 		return err
 	}
+	// SQLite would play the log of a database that was here before into this one.
+	for _, former := range []string{database + "-wal", database + "-shm"} {
+		if err := os.Remove(filepath.Join(k.Data, former)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
 	slices.SortStableFunc(names, func(a, b string) int { return last(a) - last(b) })
 	for _, name := range names {
 		from := filepath.Join(tmp, name)

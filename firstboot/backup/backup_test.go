@@ -271,6 +271,31 @@ func TestOneStoreAwayLeavesTheOther(t *testing.T) {
 	}
 }
 
+// TestTheLogOfAnotherDatabase: the write-ahead log of a database that somebody removed is not
+// played into the one that comes in its place.
+func TestTheLogOfAnotherDatabase(t *testing.T) {
+	store := Dir(t.TempDir())
+	if err := server(t, store).Backup(t.Context(), time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	k, removed := fresh(t, store), server(t)
+	// The log is copied while its writer is open, as closing the database empties it.
+	out, err := exec.Command("sqlite3", "-cmd", "PRAGMA wal_autocheckpoint=0", "-cmd", "UPDATE nodes SET name = 'other'",
+		"-cmd", fmt.Sprintf(".shell cp '%s-wal' '%[1]s-shm' '%s'", removed.file(database), k.Data), removed.file(database), "SELECT 1").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if log, err := os.ReadFile(k.file(database + "-wal")); err != nil || len(log) == 0 {
+		t.Fatalf("there is no log: %v", err)
+	}
+	if _, err := k.Restore(t.Context(), noWord(t)); err != nil {
+		t.Fatal(err)
+	}
+	if got := sql(t, k.file(database), "SELECT name FROM nodes"); got != "box" {
+		t.Errorf("it has %q", got)
+	}
+}
+
 // TestNothingOfAPowerCutIsLeft: what was being written then has the database and keys in it.
 func TestNothingOfAPowerCutIsLeft(t *testing.T) {
 	store := Dir(t.TempDir())

@@ -33,7 +33,7 @@ var unsigned = map[string]bool{
 	"role":               false,
 	"headscale.url":      false,
 	"headscale.ca":       false,
-	"control":            false,
+	"control":            false, // whether the node runs Headscale at all
 	"k3s.init":           false,
 	"k3s.ca":             false,
 	"k3s.servers":        false,
@@ -59,6 +59,15 @@ var unsigned = map[string]bool{
 	"storage.hold":       false,
 	"files":              false,
 	"ownerKey":           false,
+
+	"control.acme":        false,
+	"control.email":       false,
+	"control.cert":        false,
+	"control.key":         false,
+	"control.backup.path": false,
+	"control.backup.s3":   false,
+	"control.names.hosts": false,
+	"control.names.nodes": false,
 }
 
 // Reserved lists the fields that differ in next and that only the owner may change.
@@ -66,16 +75,23 @@ func (c *Config) Reserved(next *Config) []string {
 	return slices.DeleteFunc(c.Changes(next), func(path string) bool { return unsigned[path] })
 }
 
-// Changes lists the fields that differ in next, by their paths in the file.
+// Changes lists the fields that differ in next, by their paths in the file. The fields of a
+// section that only one of the two has are not listed, but the section itself.
 func (c *Config) Changes(next *Config) (paths []string) {
 	mine, theirs := reflect.ValueOf(c).Elem(), reflect.ValueOf(next).Elem()
 	eachField(mine.Type(), "", nil, func(path string, index []int) {
-		if !same(mine.FieldByIndex(index), theirs.FieldByIndex(index)) {
+		a, noneHere := mine.FieldByIndexErr(index)
+		b, noneThere := theirs.FieldByIndexErr(index)
+		if noneHere == nil && noneThere == nil && !same(a, b) {
 			paths = append(paths, path)
 		}
 	})
 	return paths
 }
+
+// controlSection is the section whose fields are visited besides the section itself, which
+// a node may lack.
+var controlSection = reflect.TypeFor[*ControlServer]()
 
 // eachField visits the fields that hold values, with their paths in the file.
 func eachField(t reflect.Type, path string, index []int, visit func(path string, index []int)) {
@@ -88,11 +104,17 @@ func eachField(t reflect.Type, path string, index []int, visit func(path string,
 			continue
 		}
 		visit(at, in)
+		if f.Type == controlSection {
+			eachField(f.Type.Elem(), at, in, visit)
+		}
 	}
 }
 
 // same compares the values as the file represents them: an empty list equals a missing one.
 func same(a, b reflect.Value) bool {
+	if a.Type() == controlSection && !a.IsNil() && !b.IsNil() {
+		return true // its fields are compared one by one
+	}
 	x, errX := yaml.Marshal(a.Interface())
 	y, errY := yaml.Marshal(b.Interface())
 	return errX == nil && errY == nil && bytes.Equal(x, y)

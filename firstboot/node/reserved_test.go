@@ -2,6 +2,8 @@ package node
 
 import (
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
 )
 
@@ -26,6 +28,9 @@ func TestEveryFieldIsClassified(t *testing.T) {
 func TestReserved(t *testing.T) {
 	eachField(reflect.TypeFor[Config](), "", nil, func(path string, index []int) {
 		var old, next Config
+		if strings.HasPrefix(path, "control.") {
+			old.Control, next.Control = &ControlServer{}, &ControlServer{}
+		}
 		change(reflect.ValueOf(&next).Elem().FieldByIndex(index))
 		got := old.Reserved(&next)
 		if free := len(got) == 0; free != unsigned[path] || !free && got[0] != path {
@@ -36,6 +41,24 @@ func TestReserved(t *testing.T) {
 	empty.K3s.Labels, empty.Files, empty.K3s.Config = map[string]string{}, []File{}, Settings{}
 	if got := none.Reserved(&empty); len(got) > 0 {
 		t.Errorf("an empty list counts as a change of %v", got)
+	}
+}
+
+// TestChangesOfHeadscale: that a node starts or stops running Headscale is one change. On a
+// node that runs it, each field is one: some of them can cut off the whole tailnet.
+func TestChangesOfHeadscale(t *testing.T) {
+	none, one, other := &Config{}, &Config{Control: &ControlServer{}}, &Config{Control: &ControlServer{Cert: "x", Names: Names{Hosts: []string{"a.b"}}}}
+	for _, c := range []struct {
+		old, next *Config
+		want      []string
+	}{
+		{none, none, nil}, {one, one, nil}, {other, other, nil},
+		{none, one, []string{"control"}}, {other, none, []string{"control"}},
+		{one, other, []string{"control.cert", "control.names.hosts"}},
+	} {
+		if got := c.old.Changes(c.next); !slices.Equal(got, c.want) {
+			t.Errorf("%v, want %v", got, c.want)
+		}
 	}
 }
 

@@ -123,7 +123,7 @@ var portugueseProblems = map[string]Text{
 	"control-waits": {"O Headscale trabalha aqui, mas este aparelho ainda não tem chave própria.", "No computador do dono: imagebuilder headscale init."},
 	"control-name":  {"O nome do Headscale deste aparelho, %s, não existe.", "Crie um registo DNS que leve a este aparelho (%s), ou corrija headscale: url: em node.yaml. O aparelho continua a ver."},
 	"control-away":  {"O nome do Headscale deste aparelho, %s, leva a %s e não aqui.", "Faça os seus registos DNS (A e AAAA) levarem só a %s. O anterior pode ser lembrado uma hora; o aparelho continua a ver."},
-	"control-ends":  {"O certificado do Headscale termina em %s e não foi renovado; depois nenhum aparelho entra.", "O nome deve levar só aqui e todos devem alcançar as portas 80 e 443: é então renovado numa hora. Se for seu: ponha um novo em node.yaml (control: cert:)."},
+	"control-ends":  {"O certificado do Headscale termina em %s e não foi renovado; depois nenhum aparelho entra.", "O nome deve levar só aqui e todos devem alcançar as portas 80 e 443: é então renovado numa hora. Se for próprio: o dono põe um novo em fleet.yaml (headscale: server: cert:, key:) e ordena: imagebuilder apply %s --risky."},
 	"acme-asks":     {"O Headscale pede um certificado para %s.", "Espere: demora um minuto ou dois."},
 	"acme-unproved": {"A autoridade de certificação não encontrou prova de que %s é este aparelho.", "Todos devem alcançar as suas portas 80 e %s (tcp), também através da firewall do fornecedor; e o nome deve levar só aqui. O aparelho continua a pedir."},
 	"acme-refused":  {"A autoridade de certificação recusa um certificado para %s: %s", "O dono corrige o que ela nomeia, no DNS ou em node.yaml (headscale: url:, control:). O aparelho continua a pedir."},

@@ -262,6 +262,8 @@ func TestNothingWasDone(t *testing.T) {
 		"another network":   {[]string{"network.interfaces"}, nil, "box: network.interfaces: if it is wrong, nobody reaches the node"},
 		"its certificate":   {[]string{"headscale.ca"}, nil, "say --risky"},
 		"another token":     {[]string{"k3s.token"}, nil, "'k3s token rotate' on one of them comes first"},
+		"its Headscale's":   {[]string{"control.key"}, nil, "if it is wrong, no node reaches another"},
+		"an older node's":   {[]string{"control"}, nil, "if it is wrong, no node reaches another"},
 		"another owner":     {[]string{"ownerKey"}, nil, "say --risky"},
 		"silence":           {nil, &inquiry.SilentError{Why: "Connection\x1b refused"}, "box could not be asked: Connection"},
 		"a refusal":         {nil, errors.New("firstboot: was signed\x1b[2J before"), "box cannot have it: firstboot: was signed"},
@@ -351,6 +353,7 @@ func TestNotes(t *testing.T) {
 		"taints":  {[]string{"k3s.taints"}, nil, []string{"kubectl taint"}},
 		"objects": {[]string{"k3s.seed.manifests"}, nil, []string{"delete helmchart argocd", "numberOfReplicas"}},
 		"secrets": {nil, []string{"k3s", "secrets"}, []string{"rollout restart", "delete secret"}},
+		"names":   {[]string{"control.names.hosts"}, nil, nil},
 		"nothing": {nil, []string{"k3s"}, nil},
 	} {
 		w := newWorld(t)

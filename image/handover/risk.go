@@ -21,13 +21,18 @@ var cuts = []field{
 	{"headscale.", "if it is wrong, the node leaves the tailnet, and its page or its card must mend it"},
 	{"network.", "if it is wrong, nobody reaches the node, and its card must mend it"},
 	{"ssh.authorizedKeys", "without a key of yours among them nobody mends the node but by its card"},
-	{"control.", "if it is wrong, no node reaches another"},
+	{"control", lost}, // Headscale comes or goes; nodes with an older image say no more than this of any change of it
+	{"control.acme", lost},
+	{"control.cert", lost},
+	{"control.key", lost},
 	{"ownerKey", "from then on nothing counts but what the other key signs"},
 	{"files", "they may say anything to systemd, the network and k3s"},
 	{"k3s.token", "a server starts with no other token than its cluster has: 'k3s token rotate' on one of them comes first"},
 	{"k3s.agentToken", "agents that do not get it, too, are out when they start again"},
 	{"k3s.config", "with a setting that it does not know k3s does not start"},
 }
+
+const lost = "if it is wrong, no node reaches another"
 
 // halves are fields whose changes a node applies only in part.
 var halves = []field{

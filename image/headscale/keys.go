@@ -18,7 +18,6 @@ type Key struct {
 	ID         ID            `json:"id"`
 	Key        secret.String `json:"key"`
 	User       *User         `json:"user"`
-	Reusable   bool          `json:"reusable"`
 	Used       bool          `json:"used"`
 	Expiration time.Time     `json:"expiration"`
 	CreatedAt  time.Time     `json:"createdAt"`

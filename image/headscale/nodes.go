@@ -25,36 +25,32 @@ type Node struct {
 	Expiry    time.Time // zero: never
 	// KeyID is the key with which the node joined. It tells which of our keys became which
 	// node.
-	KeyID           ID
-	ApprovedRoutes  []string
-	AvailableRoutes []string
+	KeyID ID
 }
 
 // UnmarshalJSON reads the form of any version: 0.28 merged forcedTags and validTags into
 // tags.
 func (n *Node) UnmarshalJSON(b []byte) error {
 	var raw struct {
-		ID              ID         `json:"id"`
-		Name            string     `json:"name"`
-		GivenName       string     `json:"givenName"`
-		IPs             []string   `json:"ipAddresses"`
-		Tags            []string   `json:"tags"`
-		ForcedTags      []string   `json:"forcedTags"`
-		ValidTags       []string   `json:"validTags"`
-		User            *User      `json:"user"`
-		Online          bool       `json:"online"`
-		CreatedAt       *time.Time `json:"createdAt"`
-		LastSeen        *time.Time `json:"lastSeen"`
-		Expiry          *time.Time `json:"expiry"`
-		Key             *Key       `json:"preAuthKey"`
-		ApprovedRoutes  []string   `json:"approvedRoutes"`
-		AvailableRoutes []string   `json:"availableRoutes"`
+		ID         ID         `json:"id"`
+		Name       string     `json:"name"`
+		GivenName  string     `json:"givenName"`
+		IPs        []string   `json:"ipAddresses"`
+		Tags       []string   `json:"tags"`
+		ForcedTags []string   `json:"forcedTags"`
+		ValidTags  []string   `json:"validTags"`
+		User       *User      `json:"user"`
+		Online     bool       `json:"online"`
+		CreatedAt  *time.Time `json:"createdAt"`
+		LastSeen   *time.Time `json:"lastSeen"`
+		Expiry     *time.Time `json:"expiry"`
+		Key        *Key       `json:"preAuthKey"`
 	}
 	if err := json.Unmarshal(b, &raw); err != nil {
 		return err
 	}
 	*n = Node{ID: raw.ID, Name: raw.Name, GivenName: raw.GivenName, Online: raw.Online,
-		Created: deref(raw.CreatedAt), LastSeen: deref(raw.LastSeen), Expiry: deref(raw.Expiry), ApprovedRoutes: raw.ApprovedRoutes, AvailableRoutes: raw.AvailableRoutes}
+		Created: deref(raw.CreatedAt), LastSeen: deref(raw.LastSeen), Expiry: deref(raw.Expiry)}
 	for _, s := range raw.IPs {
 		if ip, err := netip.ParseAddr(s); err == nil {
 			n.Addresses = append(n.Addresses, ip)

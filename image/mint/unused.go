@@ -21,19 +21,19 @@ type Keyring interface {
 // Unused returns the unused keys with which somebody could join as the node and that were
 // made no later than until. ours were made for the node. unknown have exactly the node's
 // tags, but are in no node's list in the book, for instance because the book was restored
-// from an older copy.
-func Unused(ctx context.Context, f *fleet.Fleet, server Keyring, name string, until time.Time) (ours, unknown []headscale.Key, err error) {
+// from an older copy. later are those made for the node since.
+func Unused(ctx context.Context, f *fleet.Fleet, server Keyring, name string, until time.Time) (ours, unknown, later []headscale.Key, err error) {
 	n, err := f.Find(name)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	made, err := Keys(f)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	listed, err := server.ListKeys(ctx)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	all := slices.Concat(slices.Collect(maps.Values(made))...)
 	for _, k := range listed {
@@ -41,8 +41,15 @@ func Unused(ctx context.Context, f *fleet.Fleet, server Keyring, name string, un
 			unknown = append(unknown, k)
 		}
 	}
-	theirs := slices.DeleteFunc(made[name], func(e Entry) bool { return e.Minted.After(until) })
-	return Good(theirs, listed), unknown, nil
+	var before, since []Entry
+	for _, e := range made[name] {
+		if e.Minted.After(until) {
+			since = append(since, e)
+			continue
+		}
+		before = append(before, e)
+	}
+	return Good(before, listed), unknown, Good(since, listed), nil
 }
 
 // ofAnother says that a key belongs to another fleet at the same Headscale, whose tags may

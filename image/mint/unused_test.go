@@ -30,10 +30,10 @@ func TestUnused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if none, unknown, err := Unused(ctx, f, s.Client, "cabin-pi", start.Add(-time.Hour)); err != nil || len(none)+len(unknown) > 0 {
-		t.Errorf("made later: %v, %v, %v", none, unknown, err)
+	if none, unknown, later, err := Unused(ctx, f, s.Client, "cabin-pi", start.Add(-time.Hour)); err != nil || len(none)+len(unknown) > 0 || len(later) != 1 || later[0].ID != stolen {
+		t.Errorf("made later: %v, %v, %v, %v", none, unknown, later, err)
 	}
-	found, unknown, err := Unused(ctx, f, s.Client, "cabin-pi", time.Now().Add(time.Second))
+	found, unknown, _, err := Unused(ctx, f, s.Client, "cabin-pi", time.Now().Add(time.Second))
 	if err != nil || len(found) != 1 || found[0].ID != stolen || len(unknown) != 1 || unknown[0].ID != lost.ID {
 		t.Fatalf("%v, %v, %v; want %s, %s", found, unknown, err, stolen, lost.ID)
 	}
@@ -43,7 +43,7 @@ func TestUnused(t *testing.T) {
 	if got := valid(t, s); !slices.Equal(got, []headscale.ID{other}) {
 		t.Errorf("valid are %v, want %v", got, other)
 	}
-	if again, unknown, err := Unused(ctx, f, s.Client, "cabin-pi", time.Now()); err != nil || len(again)+len(unknown) > 0 {
+	if again, unknown, _, err := Unused(ctx, f, s.Client, "cabin-pi", time.Now()); err != nil || len(again)+len(unknown) > 0 {
 		t.Errorf("%v, %v, %v", again, unknown, err)
 	}
 }

@@ -105,7 +105,8 @@ func TestABadCertificate(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Prepare(t.Context(), f, c, "vps", Options{ByHand: true}); err == nil || !strings.Contains(err.Error(), "vps is online") {
+		_, err = Prepare(t.Context(), f, c, "vps", Options{ByHand: true})
+		if err == nil || !strings.Contains(err.Error(), "vps is online") || strings.Contains(err.Error(), "imagebuilder apply vps --risky") != (at == untrusted.URL) {
 			t.Errorf("%s: %v", at, err)
 		}
 		if _, err := Prepare(t.Context(), f, c, "vps", Options{ByHand: true, EvenIfOnline: true}); err != nil {

@@ -172,11 +172,20 @@ func (l *Leave) controlIsDead(answer error, o Options) error {
 	var refused *headscale.APIError
 	lives := answer == nil || errors.As(answer, &refused) || errors.Is(answer, headscale.ErrUnauthorized) || errors.Is(answer, headscale.ErrNotFound) || speaksTLS(answer)
 	if lives && !o.EvenIfOnline {
-		return fmt.Errorf("%s is online: a server answers at %s. Switch it off first. If somebody else answers there now, say --even-if-online",
-			l.name, l.fleet.Cluster.Headscale.URL)
+		return fmt.Errorf("%s is online: a server answers at %s. Switch it off first. If somebody else answers there now, say --even-if-online%s",
+			l.name, l.fleet.Cluster.Headscale.URL, l.insteadOf(answer))
 	}
 	l.tailnet = nil
 	return nil
+}
+
+// insteadOf says what to do instead if the node lacks only a certificate.
+func (l *Leave) insteadOf(answer error) string {
+	var bad *tls.CertificateVerificationError
+	if !errors.As(answer, &bad) {
+		return ""
+	}
+	return fmt.Sprintf(". If only its certificate is wrong (%v), it needs none of this: put a new one into fleet.yaml (headscale: server: cert:, key:), and say: imagebuilder apply %s --risky", bad.Err, l.name)
 }
 
 // speaksTLS says whether an error shows that a server answered: with an invalid certificate,

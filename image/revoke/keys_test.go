@@ -73,10 +73,43 @@ func TestKeyOfTheNewCard(t *testing.T) {
 	w.does(t, Options{}, "home-pi", "vps refuses [7]", "delete 7")
 	w.away = nil
 	w.minted(t, map[headscale.ID]time.Time{"5": time.Now().Add(time.Second)})
+	o, err := prepare(t, w, "cabin-box")
+	if err != nil || !strings.Contains(strings.Join(o.Steps(), "\n"), "leave the key alone that a card made since has (number 5)") {
+		t.Errorf("%v", err)
+	}
 	w.does(t, Options{}, "", "home-pi refuses [7]")
+	if _, err := prepare(t, w, "cabin-box"); err == nil || !strings.Contains(err.Error(), "A card made since has a key (number 5)") || !strings.Contains(err.Error(), "say --again") {
+		t.Errorf("nothing is left but the new card's key: %v", err)
+	}
 	w.keys = nil
 	w.minted(t, map[headscale.ID]time.Time{"5": time.Now()})
 	w.does(t, Options{Again: true}, "", "vps refuses [7]", "home-pi refuses [7]", "expire 5")
+}
+
+// TestTheClusterIsLeft: a new card's key does not keep a revoked node in the cluster, where
+// it could not be deleted the first time.
+func TestTheClusterIsLeft(t *testing.T) {
+	w := stolen()
+	w.does(t, Options{}, "", "vps refuses [7]", "home-pi refuses [7]", "delete 7")
+	w.minted(t, map[headscale.ID]time.Time{"5": time.Now().Add(time.Second)})
+	if _, err := prepare(t, w, "cabin-box"); err == nil {
+		t.Fatal("it has left the cluster, and is to leave it again")
+	}
+	f, err := fleet.Load(filepath.Join(w.dir, fleet.FileName), fleet.Example, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := readNote(f, "cabin-box")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.Left = false // as when the cluster did not answer
+	if err := n.write(f, "cabin-box"); err != nil {
+		t.Fatal(err)
+	}
+	if o, err := prepare(t, w, "cabin-box"); err != nil || !strings.Contains(strings.Join(o.Steps(), "\n"), "delete it from the cluster") {
+		t.Errorf("it has not left the cluster, and cannot any more: %v", err)
+	}
 }
 
 // TestKeysAreNotListed: if keys could not be listed, that is reported as left, and the rest

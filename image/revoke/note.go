@@ -26,6 +26,8 @@ type note struct {
 	Listed  bool     `json:"listed,omitempty"`
 	// Told are the holders that know about the revocation.
 	Told []string `json:"told,omitempty"`
+	// Left says that the machine is out of the cluster.
+	Left bool `json:"left,omitempty"`
 }
 
 func noteName(f *fleet.Fleet, name string) string {

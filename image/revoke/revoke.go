@@ -78,6 +78,7 @@ type Order struct {
 
 	keys     []headscale.Key // unused keys of the node, with which a thief of its card could join
 	unknown  []headscale.Key // unused keys with its tags that are not in the book here
+	fresh    []headscale.Key // unused keys of a card made since, for another machine
 	unlisted error           // why these lists may be incomplete
 }
 
@@ -134,14 +135,20 @@ func (o *Order) find(ctx context.Context, again bool) error {
 	}
 	o.note.Listed, o.only = true, len(o.later) > 0
 	// A key made since the revocation is the new card's.
-	o.keys, o.unknown, o.unlisted = mint.Unused(ctx, o.fleet, o.server, o.name, o.note.At)
+	o.keys, o.unknown, o.fresh, o.unlisted = mint.Unused(ctx, o.fleet, o.server, o.name, o.note.At)
 	return nil
 }
 
-// refuse returns an error if only a later machine is left, of which nobody said that it is
-// in the wrong hands.
+// refuse returns an error if only a later machine or its card is left, of which nobody said
+// that it is in the wrong hands.
 func (o *Order) refuse() error {
-	if len(o.later) == 0 || len(o.members) > 0 || len(o.missing()) > 0 || len(o.keys)+len(o.unknown) > 0 || o.unlisted != nil {
+	switch {
+	case len(o.members) > 0 || len(o.missing()) > 0 || len(o.keys)+len(o.unknown) > 0 || o.unlisted != nil:
+		return nil
+	case len(o.later) == 0 && len(o.fresh) > 0 && o.note.Left:
+		return fmt.Errorf("the %s that was revoked on %s is shut out everywhere. A card made since has a key (number %s) that is good until %s: if that card is in other hands, too, say --again",
+			o.name, o.note.At.Format(time.DateOnly), o.fresh[0].ID, o.fresh[0].Expiration.Format(time.DateOnly))
+	case len(o.later) == 0:
 		return nil
 	}
 	return fmt.Errorf("the %s that was revoked on %s is shut out everywhere. The one of today (number %s) has joined since: if that is in other hands, too, say --again",
@@ -166,6 +173,9 @@ func (o *Order) Steps() (out []string) {
 	}
 	for _, k := range o.unknown {
 		out = append(out, fmt.Sprintf("expire a key with just its tags (number %s), which secrets/keys.json does not know, as where that was brought back from before: somebody could join with it until %s%s", k.ID, k.Expiration.Format(time.DateOnly), o.orOf()))
+	}
+	for _, k := range o.fresh {
+		out = append(out, fmt.Sprintf("leave the key alone that a card made since has (number %s), with which its machine can join until %s: if that card is in other hands, too, say --again", k.ID, k.Expiration.Format(time.DateOnly)))
 	}
 	for _, m := range o.members {
 		out = append(out, fmt.Sprintf("delete %s (number %s) from the tailnet", m.GivenName, m.ID))
@@ -231,6 +241,9 @@ func (o *Order) Do(ctx context.Context) error {
 	}
 	if err := o.leaveCluster(ctx); err != nil {
 		left = append(left, fmt.Errorf("the cluster: %w", err))
+	} else if len(o.later) == 0 {
+		o.note.Left = true
+		_ = o.note.write(o.fleet, o.name) // without this, it is asked to leave once more
 	}
 	return errors.Join(left...)
 }

@@ -82,9 +82,13 @@ func SubjectOf(rows []Row, name string) (s inquiry.Subject, err error) {
 	return s, errors.New(name + " has no address in the tailnet")
 }
 
-// Member says that the node itself, not a stranger with its name, has an address in the
-// tailnet. Secrets are sent to members only.
-func (r Row) Member() bool { return r.Address.IsValid() && !r.Stranger }
+// Control is the row of the machine that runs Headscale while that does not answer: the only
+// node that can be reached without it.
+func Control(f *fleet.Fleet) Row { return Row{Node: f.Control(), State: Online, Public: true} }
+
+// Member says that the node itself, not a stranger with its name, can be reached. Secrets are
+// sent to members only.
+func (r Row) Member() bool { return (r.Address.IsValid() || r.Public) && !r.Stranger }
 
 // Subject is the node as a subject for package inquiry.
 func (r Row) Subject() inquiry.Subject {

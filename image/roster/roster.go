@@ -51,6 +51,9 @@ type Row struct {
 	// Stranger says that the member only has the node's name: it did not join with a key of
 	// this fleet. It is not asked, and gets nothing.
 	Stranger bool `json:"stranger,omitempty"`
+	// Public says that the member is found by its public name, and known by its host key: it
+	// needs no address in the tailnet.
+	Public bool `json:"-"`
 	// New says that the node has not joined yet: no key was made for it, or the last one is
 	// unused.
 	New bool `json:"-"`
