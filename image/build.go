@@ -21,6 +21,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/lock"
 	"github.com/going-mobile/imagebuilder/image/oci"
 	"github.com/going-mobile/imagebuilder/image/progress"
+	"github.com/going-mobile/imagebuilder/image/rootfs"
 )
 
 // Build makes the image that opt describes and the files beside it. On an error, none of
@@ -160,6 +161,10 @@ func (p *plan) fetch(ctx context.Context, in *inputs, watch *stopwatch) ([]*deb.
 	watch.lap("images")
 	return pkgs, nil
 }
+
+// CheckVersion refuses what cannot be Options.Version: a build does so only once everything
+// is downloaded.
+func CheckVersion(version string) error { return rootfs.CheckReleaseValue(version) }
 
 // imageVersion is the timestamp of the newest index and the first 8 digits of the inputs'
 // digest: it grows with Debian's releases and differs whenever an input differs.

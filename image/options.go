@@ -61,7 +61,8 @@ type Options struct {
 	QCOW2 bool
 	// SBOM also writes SPDX and CycloneDX documents.
 	SBOM bool
-	// Version overrides IMAGE_VERSION, which otherwise comes from the inputs.
+	// Version overrides IMAGE_VERSION, which otherwise comes from the inputs; see
+	// CheckVersion.
 	Version string
 	// Force builds even where nothing has changed.
 	Force bool

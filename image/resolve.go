@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/going-mobile/imagebuilder/image/apt"
@@ -16,6 +17,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/lock"
 	"github.com/going-mobile/imagebuilder/image/oci"
 	"github.com/going-mobile/imagebuilder/image/oci/reference"
+	"github.com/going-mobile/imagebuilder/image/overlay"
 )
 
 // archiveComponents are the components of Debian's archive that packages may come from: the
@@ -64,7 +66,7 @@ func (p *plan) resolve(ctx context.Context) (*inputs, error) {
 	if p.opt.Lock != nil && p.opt.Lock.Inputs != "" && p.opt.Lock.Inputs != p.data {
 		in.hostWarnings = append(in.hostWarnings, "the board, its overlays or imagebuilder itself differ from those the lock was made with: expect other bytes")
 	}
-	in.lock.Inputs = p.data
+	in.lock.Inputs, in.lock.Overlays = p.data, p.extraOverlays()
 	return in, nil
 }
 
@@ -159,11 +161,42 @@ func (p *plan) fromLock(ctx context.Context, in *inputs, mirrors apt.Mirrors) er
 	if l.Board != p.opt.Board.Name || l.Arch != p.opt.Board.Arch {
 		return fmt.Errorf("the lock is for board %s (%s), not for %s (%s)", l.Board, l.Arch, p.opt.Board.Name, p.opt.Board.Arch)
 	}
+	if err := p.overlaysOfLock(&l); err != nil {
+		return err
+	}
 	in.packages, in.lock = lockedPackages(&l, mirrors), &l
 	if err := p.coveredByLock(in.packages); err != nil {
 		return err
 	}
 	return p.checkLock(ctx, in, mirrors)
+}
+
+// extraOverlays are the overlays that the options add to the board's, sorted.
+func (p *plan) extraOverlays() []string {
+	extra := sortedSet(p.opt.Overlays)
+	extra = slices.DeleteFunc(extra, func(name string) bool { return slices.Contains(p.opt.Board.Overlays, name) })
+	return append([]string{}, extra...) // never nil
+}
+
+// overlaysOfLock refuses a lock that was made with other overlays: unlike the packages, the
+// lock has only their names, so that the image would silently lack them, or have more than
+// was asked for.
+func (p *plan) overlaysOfLock(l *lock.Lock) error {
+	if l.Overlays == nil {
+		return nil
+	}
+	var faults []error
+	for _, name := range l.Overlays {
+		if !slices.ContainsFunc(p.overlays, func(o *overlay.Overlay) bool { return o.Name == name }) {
+			faults = append(faults, fmt.Errorf("the lock was made with the overlay %s, which is not asked for: add --overlay %s, or build once without --lock", name, name))
+		}
+	}
+	for _, name := range p.extraOverlays() {
+		if !slices.Contains(l.Overlays, name) {
+			faults = append(faults, fmt.Errorf("the lock was made without the overlay %s, which is asked for; build once without --lock", name))
+		}
+	}
+	return errors.Join(faults...)
 }
 
 // lockedPackages returns a lock's packages, with the mirrors to fetch them from.

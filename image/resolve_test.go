@@ -5,8 +5,10 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/going-mobile/imagebuilder/image/apt"
@@ -62,6 +64,43 @@ func TestASnapshotIsAskedAgain(t *testing.T) {
 	}
 	if got := snapshot(at, &lock.Lock{Timestamp: at.Add(-time.Minute)}); !strings.HasSuffix(got, "/20261121T060946Z/") {
 		t.Errorf("of a lock: %s", got)
+	}
+}
+
+// TestALockKnowsItsOverlays: an image without the overlay that the lock was made with would
+// be a different one. Locks from before they had the list are taken as they were.
+func TestALockKnowsItsOverlays(t *testing.T) {
+	fsys := fstest.MapFS{}
+	for _, name := range []string{"base", "own", "other"} {
+		fsys[name+"/overlay.yaml"] = &fstest.MapFile{Data: []byte("version: 1\ndescription: x\n")}
+	}
+	for _, c := range []struct {
+		locked, given []string
+		want          string
+	}{
+		{nil, []string{"own"}, ""},
+		{[]string{}, nil, ""},
+		{[]string{}, []string{"base"}, ""}, // the board has it anyway
+		{[]string{"own"}, []string{"own"}, ""},
+		{[]string{"other", "own"}, []string{"own", "other"}, ""},
+		{[]string{"own"}, nil, "the lock was made with the overlay own, which is not asked for: add --overlay own,"},
+		{[]string{"own"}, []string{"own", "other"}, "the lock was made without the overlay other, which is asked for;"},
+	} {
+		b := &board.Board{Name: "b", Arch: "amd64", Suite: "trixie", Overlays: []string{"base"}}
+		l := &lock.Lock{Board: "b", Arch: "amd64", Overlays: c.locked}
+		p, err := newPlan(Options{Board: b, OverlayFS: fsys, Overlays: c.given, Lock: l})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.packages = nil
+		in := &inputs{}
+		err = p.fromLock(t.Context(), in, apt.Mirrors{})
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%q with %q: %v, want %q", c.locked, c.given, err, c.want)
+		}
+		if got := p.extraOverlays(); got == nil || slices.Contains(got, "base") {
+			t.Errorf("a lock has the overlays %#v", got)
+		}
 	}
 }
 

@@ -102,6 +102,9 @@ func (p *plan) assembleRoot(ctx context.Context, in *inputs, pkgs []*deb.Package
 	if err != nil {
 		return nil, err
 	}
+	if err := p.checkBrought(finished, p.lostToPrune(finished, pruned)); err != nil {
+		return nil, err
+	}
 	if err := rootfs.CheckTrust(finished, pruned); err != nil {
 		return nil, err
 	}
@@ -112,6 +115,9 @@ func (p *plan) assembleRoot(ctx context.Context, in *inputs, pkgs []*deb.Package
 	r.modules, err = kmod.Select(ctx, pruned, r.kernel, p.modules, in.lock.Timestamp, kmod.Options{Remember: p.opt.Cache.Remember})
 	if err != nil {
 		return nil, fmt.Errorf("kernel modules of board %s: %w", p.opt.Board.Name, err)
+	}
+	if err := p.checkBrought(pruned, r.modules.Lost); err != nil {
+		return nil, err
 	}
 	for _, name := range r.modules.Riddles() {
 		r.warnings = append(r.warnings, fmt.Sprintf("the kernel module %s asks for others by name while it runs: those that the node needs must be named in modules, too", name))

@@ -183,6 +183,9 @@ func (f *buildFlags) known() error {
 	if f.opt.QCOW2 = f.format == "qcow2"; f.format != "" && !f.opt.QCOW2 {
 		return usagef("--format: unknown format %q; there is qcow2, beside the raw image", f.format)
 	}
+	if err := image.CheckVersion(f.opt.Version); err != nil {
+		return usagef("--image-version: %w", err)
+	}
 	for _, name := range slices.Sorted(maps.Keys(f.opt.Components)) {
 		if _, err := component.Find(name); err != nil {
 			return usagef("--component: %w", err)

@@ -22,7 +22,7 @@ type inputFlags struct {
 }
 
 func (in *inputFlags) add(flags *pflag.FlagSet, when string) {
-	flags.StringArrayVar(&in.locks, "lock", nil, when+"build from exactly the inputs in this lock, which is trusted (repeatable: each of several images has its own IMAGE.lock.json)")
+	flags.StringArrayVar(&in.locks, "lock", nil, when+"build from exactly the inputs in this lock, which is trusted; give the same overlays again (repeatable: each of several images has its own IMAGE.lock.json)")
 	flags.BoolVar(&in.locked, "locked", false, when+"refuse a container image whose digest is neither in its reference nor in the lock")
 	flags.BoolVar(&in.strict, "strict", false, when+"fail if a component cannot be downloaded, instead of deferring it to first boot, or if it causes a warning")
 	flags.StringVar(&in.registry, "registry-mirror", "", when+"base URL of a registry to ask first for container images (but never for the digest of a tag)")

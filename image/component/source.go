@@ -33,7 +33,7 @@ func (q *request) release(version, sum string) download {
 func (q *request) fetch(ctx context.Context, d download) (r *Resolved, why string, err error) {
 	urls := q.mirrored(d.url)
 	if !q.cache.Has(fetch.Downloads, d.sha256) {
-		if urls, why = q.reachable(ctx, urls); len(urls) == 0 {
+		if urls, why = reachable(ctx, urls, dial); len(urls) == 0 {
 			return nil, why, ctx.Err()
 		}
 	}
@@ -75,25 +75,31 @@ func checkMirror(base string) error {
 	return fmt.Errorf("component mirror: want a base address like https://mirror.example.net/components, without a password: images would have it")
 }
 
-// reachTime bounds how long a source may take to accept a connection before it counts as
-// down. fetch's own retries are for servers that are up.
-const reachTime = 2500 * time.Millisecond
+// reachTime bounds how long a source may take to be found and to accept a connection before
+// it counts as down: a slow resolver, or a line over a satellite, needs seconds. fetch's own
+// retries are for servers that are up.
+const reachTime = 15 * time.Second
+
+// otherTime is how long a source is still waited for where another is up.
+const otherTime = 2500 * time.Millisecond
 
 // reachable returns the addresses whose host accepts a connection, and why the others do
-// not.
-func (q *request) reachable(ctx context.Context, urls []string) (up []string, why string) {
+// not. dial connects to the host of one.
+func reachable(ctx context.Context, urls []string, dial func(context.Context, string) error) (up []string, why string) {
 	ctx, cancel := context.WithTimeout(ctx, reachTime)
 	defer cancel()
 	reasons := make([]error, len(urls))
-	done := make(chan struct{})
+	done := make(chan error)
 	for i, u := range urls {
 		go func() {
 			reasons[i] = dial(ctx, u)
-			done <- struct{}{}
+			done <- reasons[i]
 		}()
 	}
 	for range urls {
-		<-done
+		if err := <-done; err == nil {
+			defer time.AfterFunc(otherTime, cancel).Stop()
+		}
 	}
 	var whys []string
 	for i, err := range reasons {
@@ -172,7 +178,7 @@ func (q *request) trusted(ctx context.Context, address string, limit int64) (*fe
 	if !strings.HasPrefix(address, "https://") {
 		return nil, fmt.Errorf("%s: plain http needs its digest: append #sha256=HEX", address)
 	}
-	if up, why := q.reachable(ctx, []string{address}); len(up) == 0 {
+	if up, why := reachable(ctx, []string{address}, dial); len(up) == 0 {
 		return nil, errors.New(why)
 	}
 	return q.cache.GetIndex(ctx, fetch.IndexRequest{Name: path.Base(address), URL: address, Limit: limit}, q.opt.Progress)

@@ -60,6 +60,7 @@ func (c *Cache) finish(r Request) (*File, error) {
 func (c *Cache) fromSource(ctx context.Context, u string, r Request, m *meter) error {
 	tmp := c.tmp(Downloads, r.SHA256)
 	remade := false
+	way := headway{sizeOf(tmp), time.Now()}
 	for n := 0; ; n++ {
 		after, err := c.transfer(ctx, u, tmp, r, m)
 		c.hosts.record(u, err)
@@ -74,7 +75,10 @@ func (c *Cache) fromSource(ctx context.Context, u string, r Request, m *meter) e
 			if remade {
 				return err
 			}
-			remade = true
+			remade, way = true, headway{0, time.Now()}
+		}
+		if way.made(sizeOf(tmp), c.retry.rate) {
+			n = 0 // a line that breaks often is no reason to give up what it brings
 		}
 		if r.Once || n+1 >= c.hosts.attempts(u, c.retry.attempts) {
 			return err
@@ -85,11 +89,37 @@ func (c *Cache) fromSource(ctx context.Context, u string, r Request, m *meter) e
 	}
 }
 
+// headway is how far a partial file had come, and when.
+type headway struct {
+	size int64
+	at   time.Time
+}
+
+// made reports whether the file, now of this size, has grown since, and at least at the
+// given rate: a source that sends little before each interruption does not last for ever.
+func (h *headway) made(size, rate int64) bool {
+	grown := size - h.size
+	if grown <= 0 || float64(grown) < float64(rate)*time.Since(h.at).Seconds() {
+		return false
+	}
+	*h = headway{size, time.Now()}
+	return true
+}
+
+// sizeOf returns the size of a file, or 0 if there is none.
+func sizeOf(name string) int64 {
+	fi, err := os.Stat(name)
+	if err != nil {
+		return 0
+	}
+	return fi.Size()
+}
+
 // transfer makes one attempt; it continues the temporary file if there is one.
 func (c *Cache) transfer(ctx context.Context, u, tmp string, r Request, m *meter) (retry time.Duration, err error) {
 	// grab would keep a local file that is longer than the remote one, and fail every time
 	// with "bad content length".
-	if fi, err := os.Stat(tmp); err == nil && r.Size > 0 && fi.Size() > r.Size {
+	if r.Size > 0 && sizeOf(tmp) > r.Size {
 		os.Remove(tmp)
 	}
 	req, err := grab.NewRequest(tmp, u)

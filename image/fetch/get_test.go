@@ -213,6 +213,54 @@ func TestGetRetries(t *testing.T) {
 	}
 }
 
+// piecemeal breaks every connection after the given bytes.
+func piecemeal(b []byte, piece int) func(n int, w http.ResponseWriter, r *http.Request) {
+	return func(n int, w http.ResponseWriter, r *http.Request) {
+		if n == 0 { // HEAD
+			content(w, r, b)
+			return
+		}
+		from := 0
+		fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &from)
+		w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, len(b)-1, len(b)))
+		w.Header().Set("Content-Length", fmt.Sprint(len(b)-from))
+		if from > 0 {
+			w.WriteHeader(http.StatusPartialContent)
+		}
+		w.Write(b[from:min(from+piece, len(b))])
+		w.(http.Flusher).Flush()
+		if from+piece < len(b) {
+			panic(http.ErrAbortHandler)
+		}
+	}
+}
+
+// TestEveryPieceCountsAnew: a line that breaks more often than there are attempts brings the
+// file, as long as each piece is more than a slow line would bring in that time.
+func TestEveryPieceCountsAnew(t *testing.T) {
+	b, sum := blob(200_000)
+	for name, tc := range map[string]struct {
+		piece int
+		gets  int32
+		comes bool
+	}{
+		"a tenth at a time":   {len(b) / 10, 10, true},
+		"nothing at a time":   {0, 4, false},
+		"a trickle at a time": {1, 4, false},
+	} {
+		s := serve(t, piecemeal(b, tc.piece))
+		c := testCache(t, t.TempDir())
+		c.retry.rate = 8 << 10
+		f, err := c.Get(t.Context(), Request{Name: "x", URLs: []string{s.URL}, SHA256: sum, Size: int64(len(b))}, progress.Discard)
+		if n := s.gets.Load(); n != tc.gets || (err == nil) != tc.comes {
+			t.Errorf("%s: asked %d times, want %d: %v", name, n, tc.gets, err)
+		}
+		if err == nil {
+			want(t, f, b)
+		}
+	}
+}
+
 func TestGetNextSource(t *testing.T) {
 	b, sum := blob(1000)
 	gone := serve(t, func(_ int, w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) })

@@ -75,6 +75,31 @@ updates/dkms/extra.ko
 	}
 }
 
+// TestLost: an uncompressed module is there, and what is not says why.
+func TestLost(t *testing.T) {
+	tr := testTree(t)
+	m, err := Select(t.Context(), tr, testVersion, []string{"ext4", "extra"}, testTime, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range tr.Walk() {
+		if n.Mode.IsRegular() && m.files[moduleName(n.Path)] != nil && m.Lost(n) != "" {
+			t.Errorf("/%s: %s", n.Path, m.Lost(n))
+		}
+	}
+	for rel, want := range map[string]string{
+		"kernel/fs/fuse.ko":     "name fuse under modules:",
+		"kernel/misc/ext4.ko":   "/kernel/fs/ext4/ext4.ko, by test, is taken for the kernel module ext4",
+		"modules.dep":           "is written by the build itself",
+		"kernel/fs/fuse/README": "the build removes it",
+	} {
+		got := strings.ReplaceAll(m.Lost(&tree.Node{Path: m.dir + "/" + rel, Source: "overlay own"}), m.dir+"/", "")
+		if !strings.Contains(got, want) {
+			t.Errorf("%s: %q, want %q", rel, got, want)
+		}
+	}
+}
+
 func TestClosure(t *testing.T) {
 	for _, c := range []struct{ names, want string }{
 		{"", ""},

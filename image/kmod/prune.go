@@ -167,6 +167,27 @@ func (m *Modules) drop(kept map[string]bool) (int, error) {
 	return removed, m.pruneOrder()
 }
 
+// Lost says why Tree has no n, which was in the tree that Select was given, or something
+// else in its place; it returns "" if n is there, be it uncompressed.
+func (m *Modules) Lost(n *tree.Node) string {
+	have := m.tree.Get(n.Path)
+	if have != nil && have.Source == n.Source {
+		return ""
+	}
+	name := moduleName(n.Path)
+	switch x := m.files[name]; {
+	case have != nil:
+		return "is written by the build itself: leave it out"
+	case name == "":
+		return "the build removes it"
+	case x == nil:
+		return fmt.Sprintf("only kernel modules that are asked for stay: name %s under modules: of the overlay", name)
+	case x.node.Source != n.Source || path.Dir(x.path) != path.Dir(n.Path):
+		return fmt.Sprintf("/%s, by %s, is taken for the kernel module %s: keep one of them", x.path, x.node.Source, name)
+	}
+	return ""
+}
+
 // keepFull removes the directories that are not empty from emptied.
 func (m *Modules) keepFull(emptied, gone map[string]bool) {
 	for n := range m.tree.Walk() {

@@ -30,7 +30,10 @@ type Lock struct {
 	Timestamp time.Time `json:"timestamp" yaml:"timestamp"`
 	// Inputs is the sha256 of what is not listed here but determines the image: the board
 	// file, the overlays, the embedded programs, and options such as the signer.
-	Inputs     string      `json:"inputs,omitempty" yaml:"inputs"`
+	Inputs string `json:"inputs,omitempty" yaml:"inputs"`
+	// Overlays are the names of those that were asked for beside the board's, sorted. Locks
+	// of earlier versions have no such list, which is nil then, and not empty.
+	Overlays   []string    `json:"overlays,omitzero" yaml:"overlays"`
 	Suites     []Suite     `json:"suites" yaml:"suites"`
 	Packages   []Package   `json:"packages" yaml:"packages"`
 	Components []Component `json:"components" yaml:"components"`

@@ -147,6 +147,25 @@ func TestEmptyComponentsStayAList(t *testing.T) {
 	}
 }
 
+// TestNoOverlaysAreNotUnknownOverlays: only a lock of an earlier version does not say.
+func TestNoOverlaysAreNotUnknownOverlays(t *testing.T) {
+	for _, overlays := range [][]string{nil, {}, {"headscale", "own"}} {
+		l := example()
+		l.Overlays = overlays
+		b, err := l.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := Parse("x", b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(overlays, got.Overlays); diff != "" {
+			t.Errorf("overlays (-want +got):\n%s", diff)
+		}
+	}
+}
+
 func TestParseErrors(t *testing.T) {
 	tests := []struct{ name, old, new, want string }{
 		{"unknown field", `"board": "rpi4"`, `"bord": "rpi4"`, `f.json:3: field "bord": unknown (did you mean "board"?)`},

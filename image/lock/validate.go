@@ -38,6 +38,9 @@ func (l *Lock) validate(doc *strictyaml.Document) error {
 	if l.Inputs != "" {
 		c.digest("inputs", l.Inputs)
 	}
+	for i, name := range l.Overlays {
+		checker{c.Findings, []string{"overlays"}}.word(strconv.Itoa(i), name)
+	}
 	l.checkSuites(c)
 	l.checkPackages(c)
 	l.checkComponents(c)

@@ -55,6 +55,17 @@ func Apply(t *tree.Tree, patterns []string) (pruned *tree.Tree, unmatched []stri
 	return pruned, unmatched, nil
 }
 
+// Remover returns the first of the patterns that matches the node at p in t, or "".
+func Remover(t *tree.Tree, patterns []string, p string) string {
+	nodes := slices.Collect(t.Walk())
+	for _, pattern := range patterns {
+		if r, err := parse(pattern); err == nil && slices.Contains(r.matches(nodes), p) {
+			return pattern
+		}
+	}
+	return ""
+}
+
 // remove deletes the nodes in gone, except directories in which something remains.
 func remove(t *tree.Tree, nodes []*tree.Node, gone map[string]bool) {
 	for _, n := range nodes {

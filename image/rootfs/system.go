@@ -45,14 +45,21 @@ func osRelease(s *state, id, version string) error {
 		if f.value == "" {
 			continue
 		}
-		// os-release(5) allows a-z, 0-9, ".", "_" and "-" in these values. "+" and "~" are
-		// let through as well.
-		if strings.Trim(f.value, "abcdefghijklmnopqrstuvwxyz0123456789._-+~") != "" {
-			return fmt.Errorf("%s: %q may only have a-z, 0-9, '.', '_', '-', '+' and '~'", f.key, f.value)
+		if err := CheckReleaseValue(f.value); err != nil {
+			return fmt.Errorf("%s: %w", f.key, err)
 		}
 		text += f.key + "=" + f.value + "\n"
 	}
 	return firstError(s.file(p, 0o644, text), s.defaultLink("etc/os-release", "../usr/lib/os-release"))
+}
+
+// CheckReleaseValue refuses what cannot be an IMAGE_ID or IMAGE_VERSION. os-release(5)
+// allows a-z, 0-9, ".", "_" and "-" in them. "+" and "~" are let through as well.
+func CheckReleaseValue(value string) error {
+	if strings.Trim(value, "abcdefghijklmnopqrstuvwxyz0123456789._-+~") != "" {
+		return fmt.Errorf("%q may only have a-z, 0-9, '.', '_', '-', '+' and '~'", value)
+	}
+	return nil
 }
 
 // clockEpoch makes the file whose modification time systemd takes as the earliest possible

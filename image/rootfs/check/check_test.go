@@ -109,9 +109,11 @@ func TestFaults(t *testing.T) {
 			file(t, tr, "usr/bin/py", 0o755, "#!/usr/bin/python3 -E\n")
 			file(t, tr, "usr/bin/envpy", 0o755, "#!/usr/bin/env python3\n")
 			file(t, tr, "usr/bin/empty", 0o755, "#!\n\n")
+			file(t, tr, "usr/bin/windows", 0o755, "#!/bin/sh\r\necho\r\n")
 		}, []string{
 			"usr/bin/envpy: is a script for python3, which is missing; where nothing calls it, leave it out by prune: of an overlay or the board",
 			"usr/bin/py: is a script for /usr/bin/python3, which is missing; where nothing calls it, leave it out by prune: of an overlay or the board",
+			`usr/bin/windows: has Windows line ends: nothing is called "/bin/sh\r", so it would not start; save it with Unix line ends`,
 		}},
 		{"units", func(t *testing.T, tr *tree.Tree) {
 			file(t, tr, "usr/lib/systemd/system/bad.service", 0o644, "[Service]\n# User=\nUser=mteer\nGroup = none\nExecStart=+/usr/bin/none --x\n")

@@ -38,7 +38,7 @@ type fact struct {
 type facts map[string]fact
 
 // factsVersion is part of the cache key; raise it when the meaning of fact changes.
-const factsVersion = "2"
+const factsVersion = "3"
 
 var libraryName = regexp.MustCompile(`\.so(\.[0-9.]+)?$`)
 
@@ -125,7 +125,8 @@ func readFact(n *tree.Node) (fact, error) {
 	switch {
 	case bytes.HasPrefix(head, []byte("#!")):
 		line, _, _ := bytes.Cut(head[2:], []byte("\n"))
-		return fact{Script: strings.TrimSpace(string(line))}, nil
+		// The kernel cuts spaces and tabs only: a carriage return belongs to the name.
+		return fact{Script: strings.Trim(string(line), " \t")}, nil
 	case !bytes.HasPrefix(head, []byte(elf.ELFMAG)):
 		return fact{}, nil
 	}

@@ -82,6 +82,10 @@ func (c *checker) script(n *tree.Node, line string) {
 	if listed(optionalScripts, n.Path) {
 		return
 	}
+	if strings.HasSuffix(line, "\r") {
+		c.add(n, "has Windows line ends: nothing is called %q, so it would not start; save it with Unix line ends", line)
+		return
+	}
 	words := strings.Fields(line)
 	if len(words) == 0 {
 		c.add(n, "is a script that names no interpreter")
