@@ -1,7 +1,9 @@
 package apiserver_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -42,8 +44,10 @@ func TestProgramsTakeWhatNodesGiveThem(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			s := settings(c)
-			if err := runKubelet(t, s, k3sDefaults, k3sconfig.Kubelet(node.OverheadOf(c.Role, 4<<30))); err != nil {
-				t.Error(err)
+			reserved := node.OverheadOf(c.Role, 4<<30)
+			got, err := runKubelet(t, s, k3sDefaults, k3sconfig.Kubelet(reserved))
+			if want := wanted(reserved); err != nil || !reflect.DeepEqual(got, want) {
+				t.Errorf("%v\nthe kubelet has %+v\nwant            %+v", err, got, want)
 			}
 			if c.Role != node.Server {
 				return
@@ -58,28 +62,43 @@ func TestProgramsTakeWhatNodesGiveThem(t *testing.T) {
 	}
 }
 
+// inForce is what a kubelet makes of all that it is given. It ignores fields that it does not know.
+type inForce struct {
+	VolumePluginDir                                      string
+	ShutdownGracePeriod, ShutdownGracePeriodCriticalPods string
+	ShutdownGracePeriodByPodPriority                     []group
+	SystemReserved                                       map[string]string
+}
+
+// group is of pods from a priority on.
+type group struct{ Priority, ShutdownGracePeriodSeconds int }
+
+func wanted(reserved node.Overhead) *inForce {
+	return &inForce{
+		VolumePluginDir:     "/var/lib/kubelet/volumeplugins",
+		ShutdownGracePeriod: "0s", ShutdownGracePeriodCriticalPods: "0s",
+		ShutdownGracePeriodByPodPriority: []group{{0, 15}, {1_000_000_000, 5}, {2_000_000_000, 5}},
+		SystemReserved:                   map[string]string{"cpu": fmt.Sprintf("%dm", reserved.CPU), "memory": fmt.Sprintf("%dMi", reserved.Memory>>20)},
+	}
+}
+
 // TestAKubeletRefuses what the test above would have to find.
 func TestAKubeletRefuses(t *testing.T) {
 	c, err := first.fleet.Config(first.fleet.Cluster.K3s.Init)
 	if err != nil {
 		t.Fatal(err)
 	}
-	whole := k3sconfig.Kubelet(node.OverheadOf(c.Role, 4<<30))
-	earlier := k3sDefaults + "shutdownGracePeriod: 60s\nshutdownGracePeriodCriticalPods: 20s\n"
-	if err := runKubelet(t, settings(c), earlier, whole); err != nil {
-		t.Error("periods of an earlier file:", err)
+	reserved := node.OverheadOf(c.Role, 4<<30)
+	whole, earlier := k3sconfig.Kubelet(reserved), k3sDefaults+"shutdownGracePeriod: 60s\nshutdownGracePeriodCriticalPods: 20s\n"
+	if got, err := runKubelet(t, settings(c), earlier, whole); err != nil || !reflect.DeepEqual(got, wanted(reserved)) {
+		t.Errorf("periods of an earlier file: %+v, %v", got, err)
 	}
-	for name, change := range map[string][2]string{
-		"both kinds of periods": {"shutdownGracePeriod: 0s\nshutdownGracePeriodCriticalPods: 0s\n", ""},
-		"an unknown field":      {"shutdownGracePeriodByPodPriority", "shutdownGracePeriodByPriority"},
-		"an unknown resource":   {"  cpu:", "  cpus:"},
-	} {
-		if err := runKubelet(t, settings(c), earlier, strings.Replace(whole, change[0], change[1], 1)); err == nil {
-			t.Errorf("%s: taken", name)
-		}
+	both := strings.Replace(whole, "shutdownGracePeriod: 0s\nshutdownGracePeriodCriticalPods: 0s\n", "", 1)
+	if _, err := runKubelet(t, settings(c), earlier, both); err == nil {
+		t.Error("both kinds of periods: taken")
 	}
 	c.K3s.Labels = map[string]string{"node-role.kubernetes.io/worker": "true"}
-	if err := runKubelet(t, settings(c), k3sDefaults, whole); err == nil {
+	if _, err := runKubelet(t, settings(c), k3sDefaults, whole); err == nil {
 		t.Error("a label that no node may give itself: taken")
 	}
 }
@@ -144,27 +163,34 @@ func beKubelet() {
 // machine: it was told to end when another takes its lock, and not which lock.
 const judged = "cannot exit on lock file contention: no lock file specified"
 
-// runKubelet starts one with the flags of k3s (pkg/daemons/agent/agent_linux.go), and returns why
-// it does not take them, or the files.
-func runKubelet(t *testing.T, s node.Settings, defaults, ours string) error {
+// runKubelet starts one with the flags of k3s (pkg/daemons/agent/agent_linux.go), and returns what
+// it makes of them and of the files, or why it does not take them.
+func runKubelet(t *testing.T, s node.Settings, defaults, ours string) (*inForce, error) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{"00-k3s-defaults.conf": defaults, "20-imagebuilder.conf": ours} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	args := append([]string{
 		"--config-dir=" + dir, "--read-only-port=0", "--cloud-provider=external", "--hostname-override=" + s["node-name"].(string),
 		"--node-ip=" + s["node-ip"].(string), "--node-labels=" + strings.Join(s.List("node-label"), ","),
-		"--register-with-taints=" + strings.Join(s.List("node-taint"), ","), "--exit-on-lock-contention",
+		"--register-with-taints=" + strings.Join(s.List("node-taint"), ","), "--exit-on-lock-contention", "--v=5",
 	}, arguments(s, "kubelet-arg")...)
 	cmd := exec.Command(os.Args[0], args...)
 	cmd.Env = append(os.Environ(), kubeletVar+"=1")
+	var log bytes.Buffer
+	cmd.Stderr = &log
 	said, err := cmd.Output()
 	if err == nil && !strings.HasSuffix(string(said), judged) {
 		err = errors.New(string(said))
 	}
-	return err
+	if err != nil {
+		return nil, err
+	}
+	_, text, _ := strings.Cut(log.String(), "\"KubeletConfiguration\" configuration=<")
+	var got inForce
+	return &got, json.NewDecoder(strings.NewReader(text)).Decode(&got)
 }
 
 func judgeManager(s node.Settings) error {
