@@ -188,7 +188,7 @@ func (p *plan) overlaysOfLock(l *lock.Lock) error {
 	var faults []error
 	for _, name := range l.Overlays {
 		if !slices.ContainsFunc(p.overlays, func(o *overlay.Overlay) bool { return o.Name == name }) {
-			faults = append(faults, fmt.Errorf("the lock was made with the overlay %s, which is not asked for: add --overlay %s, or build once without --lock", name, name))
+			faults = append(faults, fmt.Errorf("the lock was made with the overlay %s, which is not asked for: add it to the board's overlays, or use 'imagebuilder build --overlay %s'; or build once without --lock", name, name))
 		}
 	}
 	for _, name := range p.extraOverlays() {

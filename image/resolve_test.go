@@ -83,7 +83,7 @@ func TestALockKnowsItsOverlays(t *testing.T) {
 		{[]string{}, []string{"base"}, ""}, // the board has it anyway
 		{[]string{"own"}, []string{"own"}, ""},
 		{[]string{"other", "own"}, []string{"own", "other"}, ""},
-		{[]string{"own"}, nil, "the lock was made with the overlay own, which is not asked for: add --overlay own,"},
+		{[]string{"own"}, nil, "the lock was made with the overlay own, which is not asked for: add it to the board's overlays, or use 'imagebuilder build --overlay own';"},
 		{[]string{"own"}, []string{"own", "other"}, "the lock was made without the overlay other, which is asked for;"},
 	} {
 		b := &board.Board{Name: "b", Arch: "amd64", Suite: "trixie", Overlays: []string{"base"}}

@@ -11,8 +11,8 @@ import (
 )
 
 // This file decodes the answers of Windows' drivers, and asks until a volume is locked. It
-// is built on every system so that it is tested on every system. Offsets are those of the structures in winioctl.h, which are
-// the same on all processors.
+// is built on every system so that it is tested on every system. Offsets are those of the
+// structures in winioctl.h, which are the same on all processors.
 
 var errShort = errors.New("the driver's answer is cut short")
 
