@@ -355,7 +355,7 @@ func TestWhatFirstbootWritesInEtcOutlivesAnImage(t *testing.T) {
 			keep = append(keep, "/"+p+"/")
 		}
 	}
-	notWritten := []string{"/etc/kubelet.conf.d/20-imagebuilder.conf", // below k3s' own directory in /var
+	notWritten := []string{"/etc/kubelet.conf.d/20-imagebuilder.conf", "/etc/containerd/config-v3.toml.d/20-imagebuilder.toml", // below k3s' own directory in /var
 		"/etc/systemd/", "/etc/systemd/system/", // no more than a prefix
 		"/etc/nfsmount.conf", "/etc/nfsmount.conf.d", // the doctor reads them
 		"/etc/ssl/certs"} // the image's own
