@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/going-mobile/imagebuilder/firstboot/k3sconfig"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
@@ -55,7 +54,7 @@ func (m *machine) overlap(links []Link) *Problem {
 	if m.cfg.Role != node.Server && m.cfg.Role != node.Witness {
 		return nil
 	}
-	taken := k3sconfig.Networks(m.cfg)
+	taken := slices.Concat(m.cfg.K3s.Config.PodNetworks(), m.cfg.K3s.Config.ServiceNetworks())
 	for _, l := range links {
 		for _, p := range l.Networks {
 			i := slices.IndexFunc(taken, func(t netip.Prefix) bool { return t.Contains(p.Addr()) })

@@ -146,3 +146,19 @@ func TestLayersAreWrittenOut(t *testing.T) {
 		t.Errorf("containerd gets\n%s", text)
 	}
 }
+
+// TestTheClusterNeedsNoProxy, whatever networks it has.
+func TestTheClusterNeedsNoProxy(t *testing.T) {
+	for config, want := range map[string]string{
+		"": ",10.42.0.0/16,10.43.0.0/16,100.64.0.0/10,",
+		"cluster-cidr: 10.52.0.0/16, service-cidr: 10.53.0.0/16, ": ",10.52.0.0/16,10.53.0.0/16,100.64.0.0/10,",
+	} {
+		w := newWorld(t, strings.Replace(initYAML, "config: {", "config: {"+config, 1))
+		if s, _ := w.boot(nil); s.State != firstboot.Joined {
+			t.Fatal(s.Line())
+		}
+		if text := w.text("/etc/imagebuilder/proxy.env"); !strings.Contains(text, want) {
+			t.Errorf("%q: no %q in\n%s", config, want, text)
+		}
+	}
+}

@@ -333,7 +333,12 @@ func (m *machine) proxyFiles() []file {
 
 // proxyText exempts the tailnet and the cluster's own networks from the proxy.
 func (m *machine) proxyText() string {
-	direct := append([]string{"localhost", "127.0.0.0/8", "::1", contract.PodNetwork, contract.ServiceNetwork, contract.TailnetNetwork, ".svc", ".cluster.local"}, m.cfg.Network.NoProxy...)
+	direct := []string{"localhost", "127.0.0.0/8", "::1"}
+	for _, n := range slices.Concat(m.cfg.K3s.Config.PodNetworks(), m.cfg.K3s.Config.ServiceNetworks()) {
+		direct = append(direct, n.String())
+	}
+	direct = append(direct, contract.TailnetNetwork, ".svc", ".cluster.local")
+	direct = append(direct, m.cfg.Network.NoProxy...)
 	p, no := m.cfg.Network.Proxy.Reveal(), strings.Join(direct, ",")
 	return fmt.Sprintf("HTTP_PROXY=\"%s\"\nHTTPS_PROXY=\"%s\"\nNO_PROXY=\"%s\"\n", p, p, no)
 }

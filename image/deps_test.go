@@ -80,7 +80,7 @@ var allowed = map[string][]string{
 	"image/lab/network":                   {},
 	"firstboot/deb822":                    {},
 	"firstboot/nearest":                   {},
-	"firstboot/k3sconfig":                 {"firstboot/contract", "firstboot/node"},
+	"firstboot/k3sconfig":                 {"firstboot/node"},
 	"firstboot/k3sflags":                  {"firstboot/nearest"},
 	"firstboot/secret":                    {},
 	"firstboot/words":                     {},

@@ -4,14 +4,11 @@
 package k3sconfig
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
-	"strings"
 
-	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
@@ -60,20 +57,6 @@ func Config(cfg *node.Config, p Place) node.Settings {
 		serve(c, cfg, p)
 	}
 	return c
-}
-
-// Networks returns the cluster's networks, of pods and of services, as a server or a witness
-// has them from node.yaml or by default.
-func Networks(cfg *node.Config) (out []netip.Prefix) {
-	for _, n := range []struct{ flag, usual string }{{"cluster-cidr", contract.PodNetwork}, {"service-cidr", contract.ServiceNetwork}} {
-		text := strings.Join(cfg.K3s.Config.List(n.flag), ",")
-		for s := range strings.SplitSeq(cmp.Or(text, n.usual), ",") {
-			if p, err := netip.ParsePrefix(strings.TrimSpace(s)); err == nil { // k3s refuses others
-				out = append(out, p.Masked())
-			}
-		}
-	}
-	return out
 }
 
 // serve adds what servers and witnesses need.

@@ -129,26 +129,12 @@ func controlURL(f *fleet.Fleet, _ *Plan) []Warning {
 
 // taken are the networks that every node uses already.
 func taken(f *fleet.Fleet) map[string][]netip.Prefix {
+	k3s := node.Settings(f.Cluster.K3s.Config)
 	return map[string][]netip.Prefix{
-		"the pods' network (cluster-cidr)":     networks(f, "cluster-cidr", contract.PodNetwork),
-		"the services' network (service-cidr)": networks(f, "service-cidr", contract.ServiceNetwork),
+		"the pods' network (cluster-cidr)":     k3s.PodNetworks(),
+		"the services' network (service-cidr)": k3s.ServiceNetworks(),
 		"the tailnet":                          {netip.MustParsePrefix(contract.TailnetNetwork)},
 	}
-}
-
-// networks are the networks in a k3s flag, one per address family, given as a list or as one
-// text. usual is the default.
-func networks(f *fleet.Fleet, flag, usual string) (out []netip.Prefix) {
-	all := strings.Join(node.Settings(f.Cluster.K3s.Config).List(flag), ",")
-	for _, s := range strings.Split(all, ",") {
-		if p, err := netip.ParsePrefix(strings.TrimSpace(s)); err == nil {
-			out = append(out, p)
-		}
-	}
-	if len(out) == 0 {
-		out = append(out, netip.MustParsePrefix(usual))
-	}
-	return out
 }
 
 // overlap finds the first pair of networks that overlap.
