@@ -67,7 +67,7 @@ const systemBackup = "weekly-2"
 
 func newMortal(t *testing.T) *mortal {
 	t.Helper()
-	f := &mortal{ownFleet: newOwnFleet(t), bucket: s3mem.New(), signer: newSigner(t)}
+	f := &mortal{ownFleet: newOwnFleet(t, "generic-amd64"), bucket: s3mem.New(), signer: newSigner(t)}
 	s3 := httptest.NewServer(gofakes3.New(f.bucket).Server())
 	t.Cleanup(s3.Close)
 	f.proxy = asGuestsSee(t)
@@ -76,7 +76,7 @@ func newMortal(t *testing.T) *mortal {
 	login := strings.TrimSpace(string(ssh.MarshalAuthorizedKey(f.signer.PublicKey())))
 	f.write("fleet.yaml", fmt.Sprintf(mortalYAML, hostAddress, f.port, "http://"+net.JoinHostPort(hostAddress, port), login))
 	f.backedUp()
-	f.images = map[string]string{"vps": controlImage(t), "home-pi": f.serverImage()}
+	f.images = map[string]string{"vps": controlImage(t, "generic-amd64"), "home-pi": f.serverImage()}
 	return f
 }
 
