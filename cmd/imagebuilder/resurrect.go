@@ -213,6 +213,6 @@ func (r *resurrectFlags) forget(cmd *cobra.Command, f *fleet.Fleet, rising *resu
 	if rising.Witness() == "" {
 		return nil
 	}
-	_, err := control.Ask(cmd.Context(), f, r.vps, resurrect.ForgetVote, nil)
+	_, err := control.Ask(cmd.Context(), f, control.Address{SSH: r.vps, Flag: "--ssh"}, resurrect.ForgetVote, nil)
 	return err
 }
