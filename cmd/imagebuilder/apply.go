@@ -57,7 +57,7 @@ of fleet.yaml again: nobody at home can tell whether they changed.
 
 --plan prints what would change, and does nothing. --site and --all leave out nodes
 that are offline; a node that is named must be online. --json prints the nodes,
-which ones were left out, and what stopped the command.
+which ones were left out, and where the command stopped.
 
 Exit codes:
     0  all nodes work by their file; with --plan: each has said what would change
