@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 
@@ -161,18 +160,6 @@ func (a *applyFlags) prepare(cmd *cobra.Command) (*handover.Order, error) {
 		return inquiry.Tell(ctx, f, s, command, input)
 	}
 	return handover.Prepare(cmd.Context(), f, rows, a.choice, line, time.Now())
-}
-
-// reachable returns the members, of which names are wanted. If Headscale does not answer, the
-// machine that runs it is reached by its public name: a new certificate from there may be what
-// Headscale lacks.
-func reachable(cmd *cobra.Command, f *fleet.Fleet, names []string) ([]roster.Row, error) {
-	_, rows, err := members(cmd.Context(), f)
-	if err == nil || notReadable(err) || cmd.Context().Err() != nil || f.Control() == "" || !slices.Equal(names, []string{f.Control()}) {
-		return rows, err
-	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "Headscale does not say where the nodes are, so %s is reached by its public name: %s\n", f.Control(), printable(err.Error()))
-	return []roster.Row{roster.Control(f)}, nil
 }
 
 func (a *applyFlags) print(out io.Writer, order *handover.Order, failed error) error {

@@ -121,26 +121,6 @@ func (r *replaceFlags) agree(cmd *cobra.Command, leave *replace.Leave, c card.Ca
 	return typed(cmd, "the node's name", c.Node)
 }
 
-// typed asks a person to consent by typing a name. Without a terminal it is an error.
-func typed(cmd *cobra.Command, what, name string) error {
-	if !atTerminal() {
-		return usagef("nothing was done: say --yes")
-	}
-	return agreed(cmd, what, name)
-}
-
-// agreed is typed without the check for a terminal.
-func agreed(cmd *cobra.Command, what, name string) error {
-	answer, err := ask(cmd.Context(), cmd, "Type "+what+" to do it: ")
-	if err != nil {
-		return err
-	}
-	if answer != name {
-		return fmt.Errorf("that is not %s: nothing was done", name)
-	}
-	return nil
-}
-
 func (r *replaceFlags) replace(cmd *cobra.Command, f *fleet.Fleet, client *headscale.Client, leave *replace.Leave, cards []card.Card) error {
 	name := cards[0].Node
 	err := leave.Do(cmd.Context())
