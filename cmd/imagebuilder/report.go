@@ -78,7 +78,7 @@ func (f *reportFlags) run(cmd *cobra.Command, name string) error {
 		return err
 	}
 	if f.list != "" {
-		if err := writeList(f.list, r); err != nil {
+		if err := atomicfile.WriteFile(f.list, hardware.FromReport(r), 0o644); err != nil {
 			return err
 		}
 	}
@@ -97,18 +97,6 @@ func (f *reportFlags) run(cmd *cobra.Command, name string) error {
 		return printJSON(cmd.OutOrStdout(), j)
 	}
 	return printJudged(cmd.OutOrStdout(), j)
-}
-
-func writeList(name string, r *contract.Report) error {
-	out, err := atomicfile.Create(name, 0o644)
-	if err != nil {
-		return err
-	}
-	defer out.Close()
-	if _, err := out.Write(hardware.FromReport(r)); err != nil {
-		return err
-	}
-	return out.Commit()
 }
 
 // readReport reads a report file, or the report on a card.
