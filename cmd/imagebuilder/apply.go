@@ -116,9 +116,7 @@ func (a *applyFlags) run(cmd *cobra.Command) error {
 		return errors.Join(err, a.print(cmd.OutOrStdout(), order, err))
 	}
 	if !a.quiet {
-		order.Say = func(node, words string) {
-			fmt.Fprintf(cmd.ErrOrStderr(), "%s  %s: %s\n", time.Now().Format(time.TimeOnly), node, printable(words))
-		}
+		order.Say = nodeLines(cmd.ErrOrStderr())
 	}
 	return a.conclude(cmd.OutOrStdout(), order, order.Run(cmd.Context(), a.risky))
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -137,7 +136,7 @@ func runFlash(cmd *cobra.Command, image, device, file string, quiet bool, opt fl
 	if err != nil {
 		return err
 	}
-	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+	w := newTable(cmd.OutOrStdout())
 	printWritten(w, device, result)
 	if config != nil {
 		printNode(w, config.Node, config.Install)

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -207,7 +206,7 @@ func writeCards(cmd *cobra.Command, f *fleet.Fleet, m *mint.Mint, cards []card.C
 }
 
 func printCard(cmd *cobra.Command, c card.Card, written *card.Written) error {
-	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+	w := newTable(cmd.OutOrStdout())
 	printWritten(w, c.Target, written.Result)
 	printNode(w, c.Node, written.Install)
 	if written.Key == nil {

@@ -2,8 +2,11 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"strings"
+	"text/tabwriter"
+	"time"
 	"unicode"
 
 	"github.com/going-mobile/imagebuilder/image/atomicfile"
@@ -25,6 +28,16 @@ func printJSON(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
 	return enc.Encode(v)
+}
+
+// newTable aligns columns that are separated by tabs. Its Flush prints them.
+func newTable(w io.Writer) *tabwriter.Writer { return tabwriter.NewWriter(w, 0, 0, 2, ' ', 0) }
+
+// nodeLines prints what becomes of nodes, a line for each change, with the time.
+func nodeLines(w io.Writer) func(node, words string) {
+	return func(node, words string) {
+		fmt.Fprintf(w, "%s  %s: %s\n", time.Now().Format(time.TimeOnly), node, printable(words))
+	}
 }
 
 // writeFile makes a file of what write writes, complete or not at all.

@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -192,7 +191,7 @@ func printJudged(out io.Writer, j judged) error {
 			none++
 		}
 	}
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	w := newTable(out)
 	fmt.Fprintf(w, "machine\t%s\n", contract.Find(r.Machine, contract.FactModel))
 	fmt.Fprintf(w, "board\t%s, image %s, kernel %s\n", contract.Find(r.Head, contract.FactBoard), contract.Find(r.Head, contract.FactImage), contract.Find(r.Head, contract.FactKernel))
 	if v := contract.Find(r.Machine, contract.FactUBoot); v != "" {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -130,7 +129,7 @@ func (u *updateFlags) printDone(out io.Writer, done []rollout.Outcome, leftOut [
 }
 
 func printOutcomes(out io.Writer, done []rollout.Outcome) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	w := newTable(out)
 	fmt.Fprintln(w, "NODE\tVERSION\tSLOT\tFETCHED\tNOTE")
 	for _, d := range done {
 		note := "restart it: it tries slot " + d.Slot + " then"
