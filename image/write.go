@@ -235,17 +235,17 @@ func prepareOut(out string) error {
 	info, err := os.Stat(out)
 	switch {
 	case err == nil && info.IsDir():
-		return fmt.Errorf("--out %s is a directory; name a file", out)
+		return fmt.Errorf("the image %s is a directory: it has to be a file", out)
 	case err == nil && !info.Mode().IsRegular():
-		return fmt.Errorf("--out %s is a device; build to a file, then use 'imagebuilder flash'", out)
+		return fmt.Errorf("the image %s is a device; build to a file, then use 'imagebuilder flash'", out)
 	}
 	dir := filepath.Dir(out)
 	if err := atomicfile.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("--out %s: its directory cannot be made: %w", out, err)
+		return fmt.Errorf("the image %s: its directory cannot be made: %w", out, err)
 	}
 	probe, err := atomicfile.Create(out, 0o644) // also removes what killed builds left behind
 	if err != nil {
-		return fmt.Errorf("--out %s: its directory cannot be written to: %w", out, err)
+		return fmt.Errorf("the image %s: its directory cannot be written to: %w", out, err)
 	}
 	return probe.Close()
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 
@@ -57,7 +56,7 @@ of fleet.yaml again: nobody at home can tell whether they changed.
 
 --plan prints what would change, and does nothing. --site and --all leave out nodes
 that are offline; a node that is named must be online. --json prints the nodes,
-which ones were left out, and what stopped the command.
+which ones were left out, and where the command stopped.
 
 Exit codes:
     0  all nodes work by their file; with --plan: each has said what would change
@@ -117,9 +116,7 @@ func (a *applyFlags) run(cmd *cobra.Command) error {
 		return errors.Join(err, a.print(cmd.OutOrStdout(), order, err))
 	}
 	if !a.quiet {
-		order.Say = func(node, words string) {
-			fmt.Fprintf(cmd.ErrOrStderr(), "%s  %s: %s\n", time.Now().Format(time.TimeOnly), node, printable(words))
-		}
+		order.Say = nodeLines(cmd.ErrOrStderr())
 	}
 	return a.conclude(cmd.OutOrStdout(), order, order.Run(cmd.Context(), a.risky))
 }
@@ -161,18 +158,6 @@ func (a *applyFlags) prepare(cmd *cobra.Command) (*handover.Order, error) {
 		return inquiry.Tell(ctx, f, s, command, input)
 	}
 	return handover.Prepare(cmd.Context(), f, rows, a.choice, line, time.Now())
-}
-
-// reachable returns the members, of which names are wanted. If Headscale does not answer, the
-// machine that runs it is reached by its public name: a new certificate from there may be what
-// Headscale lacks.
-func reachable(cmd *cobra.Command, f *fleet.Fleet, names []string) ([]roster.Row, error) {
-	_, rows, err := members(cmd.Context(), f)
-	if err == nil || notReadable(err) || cmd.Context().Err() != nil || f.Control() == "" || !slices.Equal(names, []string{f.Control()}) {
-		return rows, err
-	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "Headscale does not say where the nodes are, so %s is reached by its public name: %s\n", f.Control(), printable(err.Error()))
-	return []roster.Row{roster.Control(f)}, nil
 }
 
 func (a *applyFlags) print(out io.Writer, order *handover.Order, failed error) error {

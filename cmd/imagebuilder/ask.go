@@ -23,6 +23,26 @@ func yesFlag(cmd *cobra.Command, yes *bool, usage string) {
 	cmd.Flags().BoolVarP(yes, "yes", "y", false, usage)
 }
 
+// typed asks a person to consent by typing a name. Without a terminal it is an error.
+func typed(cmd *cobra.Command, what, name string) error {
+	if !atTerminal() {
+		return usagef("nothing was done: say --yes")
+	}
+	return agreed(cmd, what, name)
+}
+
+// agreed is typed without the check for a terminal.
+func agreed(cmd *cobra.Command, what, name string) error {
+	answer, err := ask(cmd.Context(), cmd, "Type "+what+" to do it: ")
+	if err != nil {
+		return err
+	}
+	if answer != name {
+		return fmt.Errorf("that is not %s: nothing was done", name)
+	}
+	return nil
+}
+
 // ask prints a question and returns the line that is typed, without surrounding blanks. It
 // returns as soon as the program is interrupted: a read from a terminal cannot be
 // interrupted, so its goroutine is left behind.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -70,7 +69,7 @@ func printBoards(cmd *cobra.Command, from []fs.FS, asJSON bool) error {
 	if asJSON {
 		return errors.Join(append(bad, printJSON(cmd.OutOrStdout(), rows))...)
 	}
-	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+	w := newTable(cmd.OutOrStdout())
 	fmt.Fprintln(w, "BOARD\tARCH\tFIRMWARE\tSUITE\tHARDWARE")
 	for _, r := range rows {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", r.Name, r.Arch, r.Firmware, r.Suite, r.Title)

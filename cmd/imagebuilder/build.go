@@ -9,7 +9,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -234,7 +233,7 @@ func pairs(flag string, values []string, form string) (map[string]string, error)
 
 func printSummary(out io.Writer, r *image.Result) error {
 	m := r.Manifest
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	w := newTable(out)
 	state := ""
 	if r.Unchanged {
 		state = " (nothing changed)"

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -51,7 +50,7 @@ func printComponents(cmd *cobra.Command, list []component.Component, asJSON bool
 	if asJSON {
 		return printJSON(cmd.OutOrStdout(), rows)
 	}
-	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+	w := newTable(cmd.OutOrStdout())
 	fmt.Fprintln(w, "COMPONENT\tVERSION\tFALLBACK\tWHAT IT IS")
 	for _, r := range rows {
 		version := "-"

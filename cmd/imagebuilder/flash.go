@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -59,11 +58,16 @@ image (not with --no-verify), and refuses such a device.
 
 A card or stick is ejected at the end.`
 
+// flashFlags are the flags of "flash".
+type flashFlags struct {
+	config, boards string
+	list, asJSON   bool
+	nodes          []string  // NODE or NODE=DEVICE
+	cards          nodeCards // its opt and quiet are for any card
+}
+
 func newFlash() *cobra.Command {
-	var opt flash.Options
-	var file, boards string
-	var list, asJSON, quiet bool
-	var nodes nodeCards
+	var f flashFlags
 	cmd := &cobra.Command{
 		Use:   "flash IMAGE DEVICE | flash --node NODE [DEVICE]",
 		Short: "Check an image, write it to a card or disk, and read it back",
@@ -75,76 +79,98 @@ func newFlash() *cobra.Command {
   imagebuilder flash --node cabin-pi=/dev/sdb --node home-pi=/dev/sdc --yes`,
 		Args: cobra.MaximumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if list && len(args) > 0 {
-				return usagef("--list takes no argument, but got %q", args[0])
-			}
-			if list {
-				return listDevices(cmd, opt.Force, asJSON)
-			}
-			if asJSON {
-				return usagef("--json goes with --list")
-			}
-			if len(nodes.names) > 0 && file != "" {
-				return usagef("--node or --node-config, not both")
-			}
-			if len(nodes.names) > 0 && boards != "" {
-				return usagef("--boards is for an image; a fleet names the directory of its boards in fleet.yaml, as boards: DIR")
-			}
-			if len(nodes.names) > 0 {
-				return nodes.flash(cmd, args, quiet, opt)
-			}
-			if name := nodes.inputs.given(cmd.Flags()); name != "" {
-				return usagef("%s goes with --node: IMAGE is written as it is", name)
-			}
-			if len(args) != 2 {
-				return usagef("name the image and the device; 'imagebuilder flash --list' lists devices")
-			}
-			from, err := boardSources(boards)
-			if err != nil {
+			if err := f.check(cmd, args); err != nil {
 				return err
 			}
-			load := func(name string) (*board.Board, error) { return board.Load(name, from...) }
-			return runFlash(cmd, args[0], args[1], file, quiet, opt, load)
+			return f.run(cmd, args)
 		},
 	}
-	cmd.Flags().BoolVar(&list, "list", false, "list disks that can be written to")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "with --list: print JSON")
-	cmd.Flags().StringVar(&file, "node-config", "", "give the card this node.yaml")
-	cmd.Flags().StringVar(&boards, "boards", "", "directory with your own board files")
-	cmd.Flags().BoolVar(&opt.Force, "force", false, "also write to a built-in disk, or over any file")
-	cmd.Flags().BoolVar(&opt.ForceForeign, "force-foreign", false, "also write an image that is not a whole image made by imagebuilder")
-	cmd.Flags().BoolVar(&opt.NoVerify, "no-verify", false, "do not read the card back")
-	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "no progress")
-	nodes.flags(cmd)
+	cmd.Flags().BoolVar(&f.list, "list", false, "list disks that can be written to")
+	cmd.Flags().BoolVar(&f.asJSON, "json", false, "with --list: print JSON")
+	cmd.Flags().StringVar(&f.config, "node-config", "", "give the card this node.yaml")
+	cmd.Flags().StringVar(&f.boards, "boards", "", "directory with your own board files")
+	cmd.Flags().BoolVar(&f.cards.opt.Force, "force", false, "also write to a built-in disk, or over any file")
+	cmd.Flags().BoolVar(&f.cards.opt.ForceForeign, "force-foreign", false, "also write an image that is not a whole image made by imagebuilder")
+	cmd.Flags().BoolVar(&f.cards.opt.NoVerify, "no-verify", false, "do not read the card back")
+	cmd.Flags().BoolVarP(&f.cards.quiet, "quiet", "q", false, "no progress")
+	cmd.Flags().StringArrayVar(&f.nodes, "node", nil, "NODE or NODE=DEVICE: write the card of this node of the fleet (repeatable)")
+	_ = cmd.RegisterFlagCompletionFunc("node", completeNodes)
+	f.cards.flags(cmd)
 	return cmd
 }
 
-func runFlash(cmd *cobra.Command, image, device, file string, quiet bool, opt flash.Options, load boardLoader) error {
+// check refuses combinations of flags and arguments that do not make sense.
+func (f *flashFlags) check(cmd *cobra.Command, args []string) error {
+	if f.list {
+		if len(args) > 0 {
+			return usagef("--list takes no argument, but got %q", args[0])
+		}
+		return nil
+	}
+	if f.asJSON {
+		return usagef("--json goes with --list")
+	}
+	if len(f.nodes) > 0 {
+		if f.config != "" {
+			return usagef("--node or --node-config, not both")
+		}
+		if f.boards != "" {
+			return usagef("--boards is for an image; a fleet names the directory of its boards in fleet.yaml, as boards: DIR")
+		}
+		return nil
+	}
+	if name := f.cards.inputs.given(cmd.Flags()); name != "" {
+		return usagef("%s goes with --node: IMAGE is written as it is", name)
+	}
+	if len(args) != 2 {
+		return usagef("name the image and the device; 'imagebuilder flash --list' lists devices")
+	}
+	return nil
+}
+
+func (f *flashFlags) run(cmd *cobra.Command, args []string) error {
+	switch {
+	case f.list:
+		return listDevices(cmd, f.cards.opt.Force, f.asJSON)
+	case len(f.nodes) > 0:
+		f.cards.wanted = parseNodeDevices(f.nodes)
+		return f.cards.flash(cmd, args)
+	}
+	return f.image(cmd, args[0], args[1])
+}
+
+// image writes an image that is named.
+func (f *flashFlags) image(cmd *cobra.Command, image, device string) error {
+	from, err := boardSources(f.boards)
+	if err != nil {
+		return err
+	}
+	opt := f.cards.opt
 	var config *node.Config
-	if file != "" {
+	if f.config != "" {
 		var data []byte
-		var err error
-		if config, data, err = loadNode(file); err != nil {
+		if config, data, err = loadNode(f.config); err != nil {
 			return err
 		}
 		of := flashNode(config, data)
 		opt.Node = &of
 	}
-	u := newUI(cmd, quiet)
+	u := newUI(cmd, f.cards.quiet)
 	opt.Progress = u
 	result, err := flash.WriteImage(cmd.Context(), image, device, opt)
 	u.close()
 	if err != nil {
 		return err
 	}
-	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+	w := newTable(cmd.OutOrStdout())
 	printWritten(w, device, result)
 	if config != nil {
 		printNode(w, config.Node, config.Install)
 	}
-	if err := w.Flush(); err != nil || quiet {
+	if err := w.Flush(); err != nil || f.cards.quiet {
 		return err
 	}
+	load := func(name string) (*board.Board, error) { return board.Load(name, from...) }
 	return tellChecklists(cmd.ErrOrStderr(), load, result)
 }
 

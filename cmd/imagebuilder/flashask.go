@@ -7,7 +7,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -107,7 +106,7 @@ func (a *asker) noneOffered(devices []flash.Device) error {
 }
 
 func printDevices(out io.Writer, devices []flash.Device, force bool) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	w := newTable(out)
 	fmt.Fprintln(w, "DEVICE\tSIZE\tBUS\tMODEL\tHOLDS\tUSABLE")
 	for _, d := range devices {
 		usable := "yes"

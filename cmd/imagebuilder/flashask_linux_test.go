@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/going-mobile/imagebuilder/image/flash"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/flock/flocktest"
 )
@@ -76,8 +77,8 @@ func TestADeviceIsOneCard(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := nodeCards{names: []string{"home-pi=" + dev, "cabin-pi=" + link}, yes: true}
-	if cards, err := n.cards(asking(strings.NewReader("")), f, nil, true); err == nil || !strings.Contains(err.Error(), dev+" is named twice") {
+	n := nodeCards{wanted: []nodeDevice{{"home-pi", dev}, {"cabin-pi", link}}, yes: true, opt: flash.Options{Force: true}}
+	if cards, err := n.cards(asking(strings.NewReader("")), f, nil); err == nil || !strings.Contains(err.Error(), dev+" is named twice") {
 		t.Errorf("%+v, %v", cards, err)
 	}
 }

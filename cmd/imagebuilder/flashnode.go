@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -20,21 +19,33 @@ import (
 	"github.com/going-mobile/imagebuilder/image/mint"
 )
 
-// nodeCards are the flags of "flash --node".
+// nodeDevice is a node that gets a card, and the device for it, "" if none was named.
+type nodeDevice struct{ node, device string }
+
+// parseNodeDevices parses words that are NODE or NODE=DEVICE.
+func parseNodeDevices(words []string) (all []nodeDevice) {
+	for _, word := range words {
+		node, device, _ := strings.Cut(word, "=")
+		all = append(all, nodeDevice{node, device})
+	}
+	return all
+}
+
+// nodeCards writes the cards of nodes, for "flash --node" and other commands.
 type nodeCards struct {
-	names        []string
+	wanted       []nodeDevice
 	fleet, image string
 	inputs       inputFlags
-	yes          bool
+	yes, quiet   bool
+	opt          flash.Options
 	// hint is how to name a device, "" for the form of "flash".
 	hint string
 	// joins is true for cards that replace a dead node.
 	joins bool
 }
 
+// flags adds the flags of "flash" that go with --node.
 func (n *nodeCards) flags(cmd *cobra.Command) {
-	cmd.Flags().StringArrayVar(&n.names, "node", nil, "NODE or NODE=DEVICE: write the card of this node of the fleet (repeatable)")
-	_ = cmd.RegisterFlagCompletionFunc("node", completeNodes)
 	fleetFlag(cmd, &n.fleet)
 	cmd.Flags().StringVar(&n.image, "image", "", "with --node: write this image instead of building one")
 	yesFlag(cmd, &n.yes, "with --node: do not ask for the device's name")
@@ -42,13 +53,13 @@ func (n *nodeCards) flags(cmd *cobra.Command) {
 }
 
 // alone adds the flags of commands that only write the cards of nodes.
-func (n *nodeCards) alone(cmd *cobra.Command, opt *flash.Options, quiet *bool) {
+func (n *nodeCards) alone(cmd *cobra.Command) {
 	fleetFlag(cmd, &n.fleet)
 	cmd.Flags().StringVar(&n.image, "image", "", "write this image instead of building one")
 	n.inputs.add(cmd.Flags(), "as for 'build': ")
 	yesFlag(cmd, &n.yes, "do not ask")
-	cmd.Flags().BoolVar(&opt.Force, "force", false, "also write to a built-in disk, or over any file")
-	cmd.Flags().BoolVarP(quiet, "quiet", "q", false, "no progress")
+	cmd.Flags().BoolVar(&n.opt.Force, "force", false, "also write to a built-in disk, or over any file")
+	cmd.Flags().BoolVarP(&n.quiet, "quiet", "q", false, "no progress")
 }
 
 // check refuses flags for building that are wrong, or given if no image is built.
@@ -60,7 +71,7 @@ func (n *nodeCards) check(cmd *cobra.Command) error {
 	return err
 }
 
-func (n *nodeCards) flash(cmd *cobra.Command, args []string, quiet bool, opt flash.Options) error {
+func (n *nodeCards) flash(cmd *cobra.Command, args []string) error {
 	if err := n.check(cmd); err != nil {
 		return err
 	}
@@ -75,22 +86,21 @@ func (n *nodeCards) flash(cmd *cobra.Command, args []string, quiet bool, opt fla
 	if err != nil {
 		return err
 	}
-	cards, err := n.cards(cmd, f, args, opt.Force)
+	cards, err := n.cards(cmd, f, args)
 	if err != nil {
 		return err
 	}
-	if err := n.images(cmd, f, cards, quiet); err != nil {
+	if err := n.images(cmd, f, cards); err != nil {
 		return err
 	}
-	_, err = writeAll(cmd, f, client, cards, quiet, opt)
+	_, err = n.write(cmd, f, client, cards)
 	return err
 }
 
 // known refuses unknown nodes and a missing image.
 func (n *nodeCards) known(f *fleet.Fleet) error {
-	for _, word := range n.names {
-		name, _, _ := strings.Cut(word, "=")
-		if _, err := f.Find(name); err != nil {
+	for _, w := range n.wanted {
+		if _, err := f.Find(w.node); err != nil {
 			return err
 		}
 	}
@@ -106,17 +116,15 @@ func (n *nodeCards) known(f *fleet.Fleet) error {
 // client is the client that makes the keys, nil if no node needs one. Its faults are
 // reported before any question, and before a build that takes many minutes.
 func (n *nodeCards) client(f *fleet.Fleet) (*headscale.Client, error) {
-	for _, word := range n.names {
-		if name, _, _ := strings.Cut(word, "="); name != f.Control() {
-			return control.Client(f)
-		}
+	if slices.ContainsFunc(n.wanted, func(w nodeDevice) bool { return w.node != f.Control() }) {
+		return control.Client(f)
 	}
 	return nil, nil
 }
 
-// writeAll makes the keys, writes the cards and prints the result of each. It returns the
+// write makes the keys, writes the cards and prints the result of each. It returns the
 // nodes whose cards are good, which may be some even if there is an error.
-func writeAll(cmd *cobra.Command, f *fleet.Fleet, client *headscale.Client, cards []card.Card, quiet bool, opt flash.Options) (good []string, err error) {
+func (n *nodeCards) write(cmd *cobra.Command, f *fleet.Fleet, client *headscale.Client, cards []card.Card) (good []string, err error) {
 	var m *mint.Mint
 	if slices.ContainsFunc(cards, func(c card.Card) bool { return c.Node != f.Control() }) {
 		if m, err = mint.Open(f, client); err != nil {
@@ -124,7 +132,7 @@ func writeAll(cmd *cobra.Command, f *fleet.Fleet, client *headscale.Client, card
 		}
 		defer m.Close()
 	}
-	u := newUI(cmd, quiet)
+	u, opt := newUI(cmd, n.quiet), n.opt
 	opt.Progress = u
 	made, err := writeCards(cmd, f, m, cards, opt)
 	u.close()
@@ -135,7 +143,7 @@ func writeAll(cmd *cobra.Command, f *fleet.Fleet, client *headscale.Client, card
 			written, good = append(written, w.Result), append(good, cards[i].Node)
 		}
 	}
-	if quiet {
+	if n.quiet {
 		return good, err
 	}
 	return good, errors.Join(err, tellChecklists(cmd.ErrOrStderr(), f.Board, written...))
@@ -143,31 +151,29 @@ func writeAll(cmd *cobra.Command, f *fleet.Fleet, client *headscale.Client, card
 
 // cards finds out which node's card goes where, and asks for missing targets. Before that it
 // checks that the fleet has everything for the cards, and that this fits onto them.
-func (n *nodeCards) cards(cmd *cobra.Command, f *fleet.Fleet, args []string, force bool) ([]card.Card, error) {
-	if len(args) > 1 || len(args) == 1 && len(n.names) > 1 {
+func (n *nodeCards) cards(cmd *cobra.Command, f *fleet.Fleet, args []string) ([]card.Card, error) {
+	if len(args) > 1 || len(args) == 1 && len(n.wanted) > 1 {
 		return nil, usagef("an argument names the device of one node: 'flash --node NODE DEVICE'; for several nodes: --node NODE=DEVICE for each")
 	}
-	for _, word := range n.names {
-		name, _, _ := strings.Cut(word, "=")
-		if err := card.Fits(f, card.Card{Node: name, Joins: n.joins}); err != nil {
+	for _, w := range n.wanted {
+		if err := card.Fits(f, card.Card{Node: w.node, Joins: n.joins}); err != nil {
 			return nil, err
 		}
 	}
-	ask := asker{cmd: cmd, yes: n.yes, force: force, hint: n.hint}
+	ask := asker{cmd: cmd, yes: n.yes, force: n.opt.Force, hint: n.hint}
 	var out []card.Card
-	for _, word := range n.names {
-		name, target, _ := strings.Cut(word, "=")
+	for _, w := range n.wanted {
 		if len(args) == 1 {
-			target = args[0]
+			w.device = args[0]
 		}
-		next, err := ask.card(name, target)
+		next, err := ask.card(w.node, w.device)
 		if err != nil {
 			return nil, err
 		}
 		if slices.ContainsFunc(out, func(c card.Card) bool {
-			return c.Node == name || filepath.Clean(c.Target) == filepath.Clean(next.Target)
+			return c.Node == w.node || filepath.Clean(c.Target) == filepath.Clean(next.Target)
 		}) {
-			return nil, usagef("--node: %s or %s is named twice", name, next.Target)
+			return nil, usagef("--node: %s or %s is named twice", w.node, next.Target)
 		}
 		next.Image, next.Joins = n.image, n.joins
 		out = append(out, next)
@@ -176,19 +182,19 @@ func (n *nodeCards) cards(cmd *cobra.Command, f *fleet.Fleet, args []string, for
 }
 
 // images builds the images for the cards, unless one was given.
-func (n *nodeCards) images(cmd *cobra.Command, f *fleet.Fleet, cards []card.Card, quiet bool) error {
+func (n *nodeCards) images(cmd *cobra.Command, f *fleet.Fleet, cards []card.Card) error {
 	if n.image != "" {
 		return nil
 	}
-	var wanted []nodeImage
+	var images []nodeImage
 	for _, c := range cards {
 		of, err := f.Find(c.Node)
 		if err != nil {
 			return err
 		}
-		wanted = append(wanted, nodeImage{of.Board, of.Board, of.Role.Controls()})
+		images = append(images, nodeImage{of.Board, of.Board, of.Role.Controls()})
 	}
-	files, err := (&nodeImages{fleet: f, quiet: quiet, inputs: n.inputs}).build(cmd, wanted)
+	files, err := (&nodeImages{fleet: f, quiet: n.quiet, inputs: n.inputs}).build(cmd, images)
 	for i, file := range files {
 		cards[i].Image = file
 	}
@@ -207,7 +213,7 @@ func writeCards(cmd *cobra.Command, f *fleet.Fleet, m *mint.Mint, cards []card.C
 }
 
 func printCard(cmd *cobra.Command, c card.Card, written *card.Written) error {
-	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+	w := newTable(cmd.OutOrStdout())
 	printWritten(w, c.Target, written.Result)
 	printNode(w, c.Node, written.Install)
 	if written.Key == nil {

@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 
-	"filippo.io/age"
 	"github.com/spf13/cobra"
 
 	"github.com/going-mobile/imagebuilder/image/fleet"
@@ -61,7 +60,15 @@ tailnet.`,
 			if err := printNames(cmd.OutOrStdout(), f, tree); err != nil {
 				return err
 			}
-			return printSecrets(cmd.OutOrStdout(), f, tree, opt.Recipients)
+			wanted, err := gitops.Secrets(tree)
+			if err != nil {
+				return err
+			}
+			missing, err := f.MakeMissing(wanted, opt.Recipients, rand.Reader)
+			if err != nil {
+				return err
+			}
+			return printSecrets(cmd.OutOrStdout(), f, missing)
 		},
 	}
 	fleetFlag(cmd, &file)
@@ -117,19 +124,14 @@ func printNames(w io.Writer, f *fleet.Fleet, tree map[string][]byte) error {
 }
 
 // printSecrets prints the lines for secrets that fleet.yaml lacks.
-func printSecrets(w io.Writer, f *fleet.Fleet, tree map[string][]byte, recipients []age.Recipient) error {
-	wanted, err := gitops.Secrets(tree)
-	if err != nil {
-		return err
-	}
-	missing, err := f.Missing(wanted, recipients, rand.Reader)
-	if err != nil || len(missing) == 0 {
-		return err
+func printSecrets(w io.Writer, f *fleet.Fleet, missing []fleet.Secret) error {
+	if len(missing) == 0 {
+		return nil
 	}
 	head := "  secrets: # below cluster:\n"
 	if len(f.Cluster.Secrets) > 0 {
 		head = "    # below cluster: secrets:\n"
 	}
-	_, err = fmt.Fprint(w, head+gitops.Lines(missing))
+	_, err := fmt.Fprint(w, head+gitops.Lines(missing))
 	return err
 }

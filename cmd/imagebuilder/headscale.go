@@ -58,7 +58,7 @@ All of this can be repeated. The API key is valid for a year. In its last month
 			if err != nil {
 				return err
 			}
-			d, err := control.Init(cmd.Context(), f, control.Address{SSH: address}, time.Now)
+			d, err := control.Init(cmd.Context(), f, control.Address{SSH: address, Flag: "--address"}, time.Now)
 			if err != nil {
 				return err
 			}

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -103,7 +102,7 @@ func inspectImages(out io.Writer, name string, img *inspect.Image, asJSON bool) 
 }
 
 func printArchives(out io.Writer, list []inspect.Archive) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	w := newTable(out)
 	if len(list) == 0 {
 		fmt.Fprintln(w, "no container images")
 	}
@@ -129,7 +128,7 @@ func printArchives(out io.Writer, list []inspect.Archive) error {
 }
 
 func printReport(out io.Writer, r *inspect.Report) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	w := newTable(out)
 	fmt.Fprintf(w, "board\t%s (%s)\n", r.Identity.Board, r.Identity.Arch)
 	fmt.Fprintf(w, "version\t%s\n", r.Identity.ImageVersion)
 	fmt.Fprintf(w, "debian\t%s, kernel %s\n", r.Debian, r.Kernel)
@@ -169,7 +168,7 @@ func drawLayout(out io.Writer, l disk.Layout) {
 		bar.WriteString("[" + label + strings.Repeat("=", max(0, cells-2-len(label))) + "]")
 	}
 	fmt.Fprintln(out, bar.String())
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	w := newTable(out)
 	for _, p := range l.Partitions {
 		fmt.Fprintf(w, "%d\t%s\tat %d MiB\t%.1f MiB\ttype %s\n", p.Number, p.Name, p.Start>>20, float64(p.Size)/(1<<20), p.Type)
 	}
@@ -177,7 +176,7 @@ func drawLayout(out io.Writer, l disk.Layout) {
 }
 
 func printPackages(out io.Writer, list []inspect.Package) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	w := newTable(out)
 	fmt.Fprintln(w, "PACKAGE\tVERSION\tKIB")
 	for _, p := range list {
 		fmt.Fprintf(w, "%s\t%s\t%d\n", p.Name, p.Version, (p.Size+1023)/1024)

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -340,7 +339,7 @@ func (r *labResult) print(out io.Writer, asJSON bool) error {
 	if asJSON {
 		return printJSON(out, r)
 	}
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	w := newTable(out)
 	fmt.Fprintln(w, "NODE\tSITE\tROLE\tSTATE\tADDRESS\tAFTER")
 	for _, n := range r.Nodes {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", n.Node, n.Site, n.Role, n.State, n.Address, time.Duration(n.Seconds)*time.Second)

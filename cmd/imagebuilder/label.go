@@ -2,12 +2,12 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/going-mobile/imagebuilder/image/atomicfile"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/label"
 )
@@ -54,10 +54,11 @@ ends. --language is en, de, fr, es or pt, the languages of the node's page.`,
 			if err != nil {
 				return err
 			}
+			write := func(w io.Writer) error { return label.Write(w, paper, labels) }
 			if pdf == "-" {
-				return label.Write(cmd.OutOrStdout(), paper, labels)
+				return write(cmd.OutOrStdout())
 			}
-			if err := writeLabels(pdf, paper, labels); err != nil {
+			if err := writeFile(pdf, write); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d label(s), %s\n", pdf, len(labels), size)
@@ -102,16 +103,4 @@ func labelOf(f *fleet.Fleet, name string) (label.Label, error) {
 		return label.Label{}, err
 	}
 	return label.Label{Node: name, Site: n.Site, Board: b, Contact: f.Contact(n.Site), Page: f.ShowsPage(n)}, nil
-}
-
-func writeLabels(name string, size label.Size, labels []label.Label) error {
-	f, err := atomicfile.Create(name, 0o644)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := label.Write(f, size, labels); err != nil {
-		return err
-	}
-	return f.Commit()
 }

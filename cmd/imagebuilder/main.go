@@ -8,7 +8,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -19,7 +18,6 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
-	"unicode"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -304,22 +302,4 @@ func exactArgs(names ...string) cobra.PositionalArgs {
 		return usagef("'%s' takes %d argument(s) %v, not %d; see '%s --help'",
 			cmd.CommandPath(), len(names), names, len(args), cmd.CommandPath())
 	}
-}
-
-// printable replaces non-printable characters in a stranger's text, such as a card's, so
-// that it cannot control the terminal. Line breaks stay.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r != '\n' && !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, s)
-}
-
-// printJSON prints a --json result: one value, indented for people.
-func printJSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	return enc.Encode(v)
 }

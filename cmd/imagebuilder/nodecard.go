@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -216,7 +215,7 @@ func statusOf(card *flash.Card) cardStatus {
 }
 
 func printCardStatus(cmd *cobra.Command, s cardStatus) error {
-	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+	w := newTable(cmd.OutOrStdout())
 	fmt.Fprintf(w, "board\t%s\nimage\t%s, kernel %s\n", s.Board, s.ImageVersion, s.Kernel)
 	switch {
 	case s.Fault != "":

@@ -5,7 +5,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -60,7 +59,7 @@ func (n *nodeImages) build(cmd *cobra.Command, wanted []nodeImage) (files []stri
 // --quiet does not suppress this: the user must know that a node will have to fetch its k3s.
 func tellRemarks(out io.Writer, r *image.Result) error {
 	var text strings.Builder
-	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	w := newTable(&text)
 	printRemarks(w, r)
 	if err := w.Flush(); err != nil || text.Len() == 0 {
 		return err

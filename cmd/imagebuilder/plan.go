@@ -13,7 +13,6 @@ import (
 
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/firstboot/strictyaml"
-	"github.com/going-mobile/imagebuilder/image/atomicfile"
 	"github.com/going-mobile/imagebuilder/image/card"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/fleet/plan"
@@ -73,7 +72,7 @@ but not counted. The exit code is 1 if something does not fit.`,
 				return err
 			}
 			if svg != "" {
-				if err := writeSVG(p, svg); err != nil {
+				if err := writeFile(svg, p.SVG); err != nil {
 					return err
 				}
 			}
@@ -100,18 +99,6 @@ func roomOnCards(f *fleet.Fleet) error {
 		}
 	}
 	return nil
-}
-
-func writeSVG(p *plan.Plan, name string) error {
-	f, err := atomicfile.Create(name, os.FileMode(0o644))
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := p.SVG(f); err != nil {
-		return err
-	}
-	return f.Commit()
 }
 
 // errNoRoom is returned when the printed plan shows what does not fit.

@@ -8,7 +8,6 @@ import (
 
 	"github.com/going-mobile/imagebuilder/image/card"
 	"github.com/going-mobile/imagebuilder/image/control"
-	"github.com/going-mobile/imagebuilder/image/flash"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/headscale"
 	"github.com/going-mobile/imagebuilder/image/replace"
@@ -48,8 +47,6 @@ says how.`
 type replaceFlags struct {
 	cards nodeCards
 	opt   replace.Options
-	flash flash.Options
-	quiet bool
 }
 
 func newReplace() *cobra.Command {
@@ -65,7 +62,7 @@ func newReplace() *cobra.Command {
 		ValidArgsFunction: completeNode(cobra.ShellCompDirectiveDefault), // a device or a file
 		RunE:              func(cmd *cobra.Command, args []string) error { return r.run(cmd, args) },
 	}
-	r.cards.alone(cmd, &r.flash, &r.quiet)
+	r.cards.alone(cmd)
 	cmd.Flags().BoolVar(&r.opt.EvenIfOnline, "even-if-online", false, "replace the node even if Headscale calls it online, or Kubernetes ready")
 	cmd.Flags().BoolVar(&r.opt.ByHand, "cluster-done", false, "skip the cluster: the node was removed from it with kubectl")
 	cmd.Flags().StringVar(&r.opt.API, "api", "", "HOST:PORT where a server's API answers (default: the servers' addresses in the tailnet)")
@@ -80,7 +77,7 @@ func (r *replaceFlags) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	r.cards.names, r.cards.hint, r.cards.joins = args[:1], "'imagebuilder replace "+args[0]+" DEVICE'", true
+	r.cards.wanted, r.cards.hint, r.cards.joins = []nodeDevice{{node: args[0]}}, "'imagebuilder replace "+args[0]+" DEVICE'", true
 	if err := r.cards.known(f); err != nil {
 		return err
 	}
@@ -92,14 +89,14 @@ func (r *replaceFlags) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	cards, err := r.cards.cards(cmd, f, args[1:], r.flash.Force)
+	cards, err := r.cards.cards(cmd, f, args[1:])
 	if err != nil {
 		return err
 	}
 	if err := r.agree(cmd, leave, cards[0]); err != nil { // before a build that takes many minutes
 		return err
 	}
-	if err := r.cards.images(cmd, f, cards, r.quiet); err != nil {
+	if err := r.cards.images(cmd, f, cards); err != nil {
 		return err
 	}
 	return r.replace(cmd, f, client, leave, cards)
@@ -121,26 +118,6 @@ func (r *replaceFlags) agree(cmd *cobra.Command, leave *replace.Leave, c card.Ca
 	return typed(cmd, "the node's name", c.Node)
 }
 
-// typed asks a person to consent by typing a name. Without a terminal it is an error.
-func typed(cmd *cobra.Command, what, name string) error {
-	if !atTerminal() {
-		return usagef("nothing was done: say --yes")
-	}
-	return agreed(cmd, what, name)
-}
-
-// agreed is typed without the check for a terminal.
-func agreed(cmd *cobra.Command, what, name string) error {
-	answer, err := ask(cmd.Context(), cmd, "Type "+what+" to do it: ")
-	if err != nil {
-		return err
-	}
-	if answer != name {
-		return fmt.Errorf("that is not %s: nothing was done", name)
-	}
-	return nil
-}
-
 func (r *replaceFlags) replace(cmd *cobra.Command, f *fleet.Fleet, client *headscale.Client, leave *replace.Leave, cards []card.Card) error {
 	name := cards[0].Node
 	err := leave.Do(cmd.Context())
@@ -151,7 +128,7 @@ func (r *replaceFlags) replace(cmd *cobra.Command, f *fleet.Fleet, client *heads
 		return fmt.Errorf("%s is not yet forgotten, do it again: %w", name, err)
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "the old %s is forgotten; next, the card of the new one\n", name) // so that a user who interrupts after this knows
-	if _, err := writeAll(cmd, f, client, cards, r.quiet, r.flash); err != nil {
+	if _, err := r.cards.write(cmd, f, client, cards); err != nil {
 		return fmt.Errorf("the old %s is forgotten; do it again for its card: %w", name, err)
 	}
 	_, err = fmt.Fprintf(cmd.OutOrStdout(), "replaced  %s; never switch the old one on again\n", name)

@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -78,7 +77,7 @@ func (f *reportFlags) run(cmd *cobra.Command, name string) error {
 		return err
 	}
 	if f.list != "" {
-		if err := writeList(f.list, r); err != nil {
+		if err := atomicfile.WriteFile(f.list, hardware.FromReport(r), 0o644); err != nil {
 			return err
 		}
 	}
@@ -97,18 +96,6 @@ func (f *reportFlags) run(cmd *cobra.Command, name string) error {
 		return printJSON(cmd.OutOrStdout(), j)
 	}
 	return printJudged(cmd.OutOrStdout(), j)
-}
-
-func writeList(name string, r *contract.Report) error {
-	out, err := atomicfile.Create(name, 0o644)
-	if err != nil {
-		return err
-	}
-	defer out.Close()
-	if _, err := out.Write(hardware.FromReport(r)); err != nil {
-		return err
-	}
-	return out.Commit()
 }
 
 // readReport reads a report file, or the report on a card.
@@ -204,7 +191,7 @@ func printJudged(out io.Writer, j judged) error {
 			none++
 		}
 	}
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	w := newTable(out)
 	fmt.Fprintf(w, "machine\t%s\n", contract.Find(r.Machine, contract.FactModel))
 	fmt.Fprintf(w, "board\t%s, image %s, kernel %s\n", contract.Find(r.Head, contract.FactBoard), contract.Find(r.Head, contract.FactImage), contract.Find(r.Head, contract.FactKernel))
 	if v := contract.Find(r.Machine, contract.FactUBoot); v != "" {

@@ -12,7 +12,6 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/image/card"
 	"github.com/going-mobile/imagebuilder/image/control"
-	"github.com/going-mobile/imagebuilder/image/flash"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/headscale"
 	"github.com/going-mobile/imagebuilder/image/resurrect"
@@ -45,10 +44,8 @@ and that are not Longhorn's.`
 type resurrectFlags struct {
 	cards nodeCards
 	opt   resurrect.Options
-	flash flash.Options
 	vps   string
 	plan  bool
-	quiet bool
 }
 
 func newResurrect() *cobra.Command {
@@ -62,11 +59,11 @@ func newResurrect() *cobra.Command {
   imagebuilder resurrect home-pi=/dev/sdb --system-backup system-n-6f1c0a52-7d34-4f0e-9c53-0b1a2c3d4e5f`,
 		ValidArgsFunction: completeNodes,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r.cards.names = args
+			r.cards.wanted = parseNodeDevices(args)
 			return r.run(cmd)
 		},
 	}
-	r.cards.alone(cmd, &r.flash, &r.quiet)
+	r.cards.alone(cmd)
 	cmd.Flags().BoolVar(&r.plan, "plan", false, "only print what is to be done")
 	cmd.Flags().StringVar(&r.opt.SystemBackup, "system-backup", "", "restore the volumes of this system backup, not of the newest one")
 	cmd.Flags().BoolVar(&r.opt.WithoutVolumes, "without-volumes", false, "restore no volumes")
@@ -79,7 +76,7 @@ func (r *resurrectFlags) run(cmd *cobra.Command) error {
 	if err := r.cards.check(cmd); err != nil {
 		return err
 	}
-	if !r.plan && len(r.cards.names) == 0 {
+	if !r.plan && len(r.cards.wanted) == 0 {
 		return usagef("name the nodes whose cards are to be written now, NODE or NODE=DEVICE, or say --plan")
 	}
 	f, err := loadFleet(r.cards.fleet)
@@ -128,7 +125,7 @@ func (r *resurrectFlags) rise(cmd *cobra.Command, f *fleet.Fleet, client *headsc
 	if err := rising.Ready(); err != nil {
 		return err
 	}
-	cards, err := r.cards.cards(cmd, f, nil, r.flash.Force)
+	cards, err := r.cards.cards(cmd, f, nil)
 	if err != nil {
 		return err
 	}
@@ -144,13 +141,13 @@ func (r *resurrectFlags) rise(cmd *cobra.Command, f *fleet.Fleet, client *headsc
 	if err := r.agree(cmd, f, rising); err != nil { // before a build that takes many minutes
 		return err
 	}
-	if err := r.cards.images(cmd, f, cards, r.quiet); err != nil {
+	if err := r.cards.images(cmd, f, cards); err != nil {
 		return err
 	}
 	if err := r.forget(cmd, f, rising); err != nil {
 		return fmt.Errorf("the lost nodes are not all forgotten, do it again: %w", err)
 	}
-	written, err := writeAll(cmd, f, client, cards, r.quiet, r.flash)
+	written, err := r.cards.write(cmd, f, client, cards)
 	if err != nil {
 		return cardsLeft(rising.Creator(), nodesOf(cards), written, rising.Missing(written), err)
 	}
@@ -213,6 +210,6 @@ func (r *resurrectFlags) forget(cmd *cobra.Command, f *fleet.Fleet, rising *resu
 	if rising.Witness() == "" {
 		return nil
 	}
-	_, err := control.Ask(cmd.Context(), f, r.vps, resurrect.ForgetVote, nil)
+	_, err := control.Ask(cmd.Context(), f, control.Address{SSH: r.vps, Flag: "--ssh"}, resurrect.ForgetVote, nil)
 	return err
 }

@@ -1,17 +1,11 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
-	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/revoke"
-	"github.com/going-mobile/imagebuilder/image/roster"
 	"github.com/going-mobile/imagebuilder/image/shares"
 )
 
@@ -58,9 +52,13 @@ func newRevoke() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			server, rows, err := known(cmd.Context(), f)
+			client, rows, silent, err := known(cmd.Context(), f)
 			if err != nil {
 				return err
+			}
+			var server revoke.Server = client
+			if silent != nil {
+				server = revoke.Silent{Why: silent}
 			}
 			holders, err := shares.Of(f, rows, args[0])
 			if err != nil {
@@ -79,26 +77,6 @@ func newRevoke() *cobra.Command {
 	cmd.Flags().BoolVar(&opt.Cluster.ByHand, "cluster-done", false, "skip the cluster: the node was removed from it with kubectl")
 	cmd.Flags().StringVar(&opt.Cluster.API, "api", "", "HOST:PORT where a server's API answers (default: the servers' addresses in the tailnet)")
 	return cmd
-}
-
-// known asks Headscale for its nodes. If Headscale does not answer, the holders can still be
-// told, so that is no error. A local file that may not be read is an error: it is easily
-// fixed, and says nothing about Headscale.
-func known(ctx context.Context, f *fleet.Fleet) (revoke.Server, []roster.Row, error) {
-	client, rows, err := members(ctx, f)
-	if notReadable(err) {
-		return nil, nil, fmt.Errorf("nothing was done: you may not read one of the fleet's files, as after a run with sudo (to repair that: sudo chown -R $USER %s): %w", filepath.Join(f.Dir(), fleet.SecretsDir), err)
-	}
-	if err != nil {
-		return revoke.Silent{Why: err}, nil, nil
-	}
-	return client, rows, nil
-}
-
-// notReadable is about files only: a firewall that blocks a connection causes EPERM, too.
-func notReadable(err error) bool {
-	var file *fs.PathError
-	return errors.As(err, &file) && errors.Is(file, fs.ErrPermission)
 }
 
 func carryOut(cmd *cobra.Command, order *revoke.Order, name string, yes bool) error {

@@ -6,7 +6,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -177,7 +176,7 @@ func (s *statusFlags) ask(cmd *cobra.Command, f *fleet.Fleet, rows []roster.Row)
 }
 
 func printRows(out io.Writer, rows []roster.Row) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	w := newTable(out)
 	fmt.Fprintln(w, "NODE\tSITE\tROLE\tSTATE\tADDRESS\tSINCE\tIMAGE\tAGE\tSLOT\tWHEN\tNOTE")
 	for _, r := range rows {
 		address, since, said := "", "", inquiry.Answer{}

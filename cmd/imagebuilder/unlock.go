@@ -6,7 +6,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/going-mobile/imagebuilder/image/fleet"
-	"github.com/going-mobile/imagebuilder/image/revoke"
 	"github.com/going-mobile/imagebuilder/image/shares"
 )
 
@@ -76,15 +75,15 @@ func checkEncrypted(f *fleet.Fleet, name string) error {
 // holdersOf finds the holders of a node's share. If Headscale does not answer, only the
 // machine that runs it can be reached, by its public name.
 func holdersOf(cmd *cobra.Command, f *fleet.Fleet, name string) (*shares.Holders, error) {
-	server, rows, err := known(cmd.Context(), f)
+	_, rows, silent, err := known(cmd.Context(), f)
 	if err != nil {
 		return nil, err
 	}
-	if silent, ok := server.(revoke.Silent); ok {
+	if silent != nil {
 		if f.Control() == "" {
-			return nil, silent.Why
+			return nil, silent
 		}
-		fmt.Fprintf(cmd.ErrOrStderr(), "Headscale does not say where the nodes are, so only %s can be asked: %s\n", f.Control(), printable(silent.Why.Error()))
+		fmt.Fprintf(cmd.ErrOrStderr(), "Headscale does not say where the nodes are, so only %s can be asked: %s\n", f.Control(), printable(silent.Error()))
 	}
 	return shares.Of(f, rows, name)
 }

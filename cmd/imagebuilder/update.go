@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -280,9 +279,7 @@ func (u *updateFlags) roll(cmd *cobra.Command, f *fleet.Fleet, r *rollout.Rollou
 		}
 	}
 	if !u.quiet {
-		r.Say = func(node, words string) {
-			fmt.Fprintf(cmd.ErrOrStderr(), "%s  %s: %s\n", time.Now().Format(time.TimeOnly), node, printable(words))
-		}
+		r.Say = nodeLines(cmd.ErrOrStderr())
 	}
 	done, failed := r.Run(cmd.Context(), files)
 	if err := u.printDone(cmd.OutOrStdout(), done, r.LeftOut(), failed); err != nil || failed != nil {

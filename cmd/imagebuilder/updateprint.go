@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
+	"github.com/going-mobile/imagebuilder/image/handover"
 	"github.com/going-mobile/imagebuilder/image/rollout"
 	"github.com/going-mobile/imagebuilder/image/update"
 )
@@ -93,7 +93,7 @@ type rolled struct {
 	Stopped *stop `json:"stopped"`
 }
 
-// stop is where a rollout stopped, and why.
+// stop is where an update or apply stopped, and why.
 type stop struct {
 	Node     string   `json:"node,omitempty"`
 	Why      string   `json:"why"`
@@ -101,12 +101,15 @@ type stop struct {
 }
 
 func stopOf(failed error) *stop {
-	var s *rollout.Stopped
+	var update *rollout.Stopped
+	var apply *handover.Stopped
 	switch {
 	case failed == nil:
 		return nil
-	case errors.As(failed, &s):
-		return &stop{s.Node, s.Cause.Error(), s.Left}
+	case errors.As(failed, &update):
+		return &stop{update.Node, update.Cause.Error(), update.Left}
+	case errors.As(failed, &apply):
+		return &stop{apply.Node, apply.Cause.Error(), apply.Left}
 	}
 	return &stop{Why: failed.Error()}
 }
@@ -126,7 +129,7 @@ func (u *updateFlags) printDone(out io.Writer, done []rollout.Outcome, leftOut [
 }
 
 func printOutcomes(out io.Writer, done []rollout.Outcome) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	w := newTable(out)
 	fmt.Fprintln(w, "NODE\tVERSION\tSLOT\tFETCHED\tNOTE")
 	for _, d := range done {
 		note := "restart it: it tries slot " + d.Slot + " then"

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"text/tabwriter"
 
 	"aead.dev/minisign"
 	"github.com/spf13/cobra"
@@ -85,7 +84,7 @@ func printVerified(out io.Writer, v verified, asJSON bool) error {
 	if asJSON {
 		return printJSON(out, v)
 	}
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	w := newTable(out)
 	printChecked(w, v.Report)
 	if v.Signature == nil {
 		fmt.Fprintln(w, "signature\tNONE: who made it is not known")

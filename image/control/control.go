@@ -99,10 +99,10 @@ func Init(ctx context.Context, f *fleet.Fleet, address Address, now func() time.
 	return d, err
 }
 
-// Ask runs a command on the machine at address (HOST or HOST:PORT, as for Init), with an
-// input (nil for none), and returns what the command printed.
-func Ask(ctx context.Context, f *fleet.Fleet, address, command string, input io.Reader) (string, error) {
-	at, err := place(f, Address{SSH: address})
+// Ask runs a command on the machine, with an input (nil for none), and returns what the
+// command printed.
+func Ask(ctx context.Context, f *fleet.Fleet, address Address, command string, input io.Reader) (string, error) {
+	at, err := place(f, address)
 	if err != nil {
 		return "", err
 	}
@@ -222,7 +222,7 @@ func (s *server) unreached(ctx context.Context, err error, asked bool) error {
 	url := s.fleet.Cluster.Headscale.URL
 	sh, shut := s.ssh(ctx)
 	if shut != nil && !asked {
-		return fmt.Errorf("no Headscale answers at %s: is %s on, and does the name lead there (if not: --address)? %w", url, s.name, err)
+		return fmt.Errorf("no Headscale answers at %s: is %s on, and does the name lead there%s? %w", url, s.name, s.at.otherwise(), err)
 	}
 	err = fmt.Errorf("%s has Headscale, but not at %s: %w", s.name, url, err)
 	if shut != nil {

@@ -190,7 +190,7 @@ func (v *vps) init() (*Done, error) {
 	if err != nil {
 		v.t.Fatal(err)
 	}
-	return Init(v.t.Context(), f, Address{SSH: v.shell.Addr().String()}, time.Now)
+	return Init(v.t.Context(), f, Address{SSH: v.shell.Addr().String(), Flag: "--address"}, time.Now)
 }
 
 func (v *vps) fails(why string, words ...string) {
@@ -251,7 +251,7 @@ func TestAskIsBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if out, err := Ask(t.Context(), f, v.shell.Addr().String(), "talk without end", nil); err != nil || len(out) != MaxAnswer {
+	if out, err := Ask(t.Context(), f, Address{SSH: v.shell.Addr().String()}, "talk without end", nil); err != nil || len(out) != MaxAnswer {
 		t.Errorf("%d bytes, %v", len(out), err)
 	}
 }
@@ -270,7 +270,7 @@ func TestAskInTime(t *testing.T) {
 	defer mute.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	if _, err := Ask(ctx, f, mute.Addr().String(), "true", nil); !errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), "closed") {
+	if _, err := Ask(ctx, f, Address{SSH: mute.Addr().String()}, "true", nil); !errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), "closed") {
 		t.Error(err)
 	}
 }
@@ -287,7 +287,7 @@ func TestAskOnADeadLine(t *testing.T) {
 	defer cancel()
 	asked := make(chan error, 1)
 	go func() {
-		_, err := Ask(ctx, f, v.shell.Addr().String(), "true", nil)
+		_, err := Ask(ctx, f, Address{SSH: v.shell.Addr().String()}, "true", nil)
 		asked <- err
 	}()
 	<-v.in
@@ -365,7 +365,7 @@ func (v *vps) isSingleUse(key string) {
 func TestUnreachable(t *testing.T) {
 	v := newVPS(t)
 	v.shell.Close()
-	v.fails("switched off", "vps does not answer at 127.0.0.1:", "is it switched on")
+	v.fails("switched off", "vps does not answer at 127.0.0.1:", "is it switched on, does the name lead to it (if not: --address), and")
 	v.write("fleet.yaml", strings.Replace(v.read("fleet.yaml"), "{file: secrets/headscale.key}", "{env: HEADSCALE_API_KEY}", 1))
 	os.Unsetenv("HEADSCALE_API_KEY")
 	v.fails("a variable", "HEADSCALE_API_KEY is not set", "name a file")

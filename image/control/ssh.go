@@ -23,6 +23,8 @@ type Address struct {
 	SSH string // HOST or HOST:PORT
 	// APIPort is the port of Headscale's API on that host, "" for the port in fleet.yaml.
 	APIPort string
+	// Flag is how the user names such an address, for errors; "" if that is not possible.
+	Flag string
 }
 
 // location is where the machine is.
@@ -30,6 +32,15 @@ type location struct {
 	host, port string // of ssh
 	api        string // the port of the API, "" for the one in fleet.yaml
 	explicit   bool   // an address was given, in place of the name in fleet.yaml
+	flag       string // see Address
+}
+
+// otherwise is the way out for errors that ask whether the name leads to the machine.
+func (l location) otherwise() string {
+	if l.flag == "" {
+		return ""
+	}
+	return " (if not: " + l.flag + ")"
 }
 
 func place(f *fleet.Fleet, at Address) (location, error) {
@@ -38,12 +49,12 @@ func place(f *fleet.Fleet, at Address) (location, error) {
 		if err != nil {
 			return location{}, err
 		}
-		return location{host: u.Hostname(), port: "22"}, nil
+		return location{host: u.Hostname(), port: "22", flag: at.Flag}, nil
 	}
 	if host, port, err := net.SplitHostPort(at.SSH); err == nil && host != "" {
-		return location{host, port, at.APIPort, true}, nil
+		return location{host, port, at.APIPort, true, at.Flag}, nil
 	}
-	return location{strings.Trim(at.SSH, "[]"), "22", at.APIPort, true}, nil
+	return location{strings.Trim(at.SSH, "[]"), "22", at.APIPort, true, at.Flag}, nil
 }
 
 // shell is an ssh login as root.
@@ -77,7 +88,7 @@ func (s *server) dial(ctx context.Context) (*shell, error) {
 	address := net.JoinHostPort(s.at.host, s.at.port)
 	conn, err := (&net.Dialer{Timeout: dialTime}).DialContext(ctx, "tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("%s does not answer at %s (%w): is it switched on, does the name lead to it (else --address), and does its provider let ssh in?", s.name, address, err)
+		return nil, fmt.Errorf("%s does not answer at %s (%w): is it switched on, does the name lead to it%s, and does its provider let ssh in?", s.name, address, err, s.at.otherwise())
 	}
 	_ = conn.SetDeadline(time.Now().Add(dialTime))
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()

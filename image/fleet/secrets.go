@@ -58,12 +58,12 @@ func (c *checker) secrets() {
 	}
 }
 
-// Missing returns those of the wanted Secrets that fleet.yaml does not list, with references
-// to new passwords. It writes the passwords into SecretsDir, encrypted for the recipients if
-// there are any; existing files stay as they are. It does not write the references into
-// fleet.yaml, which only the owner changes. A listed Secret that lacks a wanted key is an
-// error.
-func (f *Fleet) Missing(wanted []Secret, recipients []age.Recipient, random io.Reader) (all []Secret, err error) {
+// MakeMissing makes those of the wanted Secrets that fleet.yaml does not list, and returns
+// them with references to their passwords. It writes the passwords into SecretsDir, encrypted
+// for the recipients if there are any; existing files stay as they are. It does not write the
+// references into fleet.yaml, which only the owner changes. A listed Secret that lacks a
+// wanted key is an error.
+func (f *Fleet) MakeMissing(wanted []Secret, recipients []age.Recipient, random io.Reader) (all []Secret, err error) {
 	for _, w := range wanted {
 		at := slices.IndexFunc(f.Cluster.Secrets, func(s Secret) bool { return s.Namespace == w.Namespace && s.Name == w.Name })
 		if at < 0 {

@@ -114,7 +114,7 @@ func TestMissingPasswordsAreMade(t *testing.T) {
 	file := filepath.Join(f.Dir(), SecretsDir, "app-cloud-admin.password")
 	var before string
 	for range 2 {
-		got, err := f.Missing(wanted, nil, rand.Reader)
+		got, err := f.MakeMissing(wanted, nil, rand.Reader)
 		if diff := cmp.Diff(want, got); diff != "" || err != nil {
 			t.Fatalf("%v\n%s", err, diff)
 		}
@@ -134,7 +134,7 @@ func TestMissingPasswordsAreMade(t *testing.T) {
 		t.Errorf("%v", found)
 	}
 	wanted[0].Data["other"] = Ref{}
-	if _, err := f.Missing(wanted, nil, rand.Reader); err == nil || !strings.Contains(err.Error(), "cluster.secrets[0] (cloud/db) lacks the key other") {
+	if _, err := f.MakeMissing(wanted, nil, rand.Reader); err == nil || !strings.Contains(err.Error(), "cluster.secrets[0] (cloud/db) lacks the key other") {
 		t.Errorf("%v", err)
 	}
 }
@@ -155,7 +155,7 @@ func TestMissingPasswordsAreEncrypted(t *testing.T) {
 	t.Setenv(AgeIdentityEnv, keys)
 	wanted := []Secret{{Namespace: "cloud", Name: "db", Data: map[string]Ref{"password": {}}}}
 	for _, recipients := range [][]age.Recipient{{id.Recipient()}, nil} { // what is there stays as it is
-		got, err := f.Missing(wanted, recipients, rand.Reader)
+		got, err := f.MakeMissing(wanted, recipients, rand.Reader)
 		if err != nil || len(got) != 1 || got[0].Data["password"] != (Ref{Age: "secrets/app-cloud-db.password.age"}) {
 			t.Fatalf("%+v, %v", got, err)
 		}

@@ -59,6 +59,9 @@ type Node struct {
 // changes says whether the file makes a difference to the node.
 func (n Node) changes() bool { return !n.Has && len(n.Fields)+len(n.Steps) > 0 }
 
+// hasTurn says whether turn has anything to do for the node.
+func (n Node) hasTurn() bool { return n.changes() || len(n.Steps) > 0 }
+
 // Words describe the node's state.
 func (n Node) Words() string {
 	what := strings.Join(n.Fields, ", ")
@@ -214,11 +217,21 @@ func (o *Order) Unasked() error {
 	return nil
 }
 
+// Stopped is the error of a run that ended early, when some nodes may have their file.
+type Stopped struct {
+	Node  string
+	Left  []string // nodes whose turn had not come
+	Cause error
+}
+
+func (s *Stopped) Error() string { return fmt.Sprintf("%s: %v", s.Node, s.Cause) }
+func (s *Stopped) Unwrap() error { return s.Cause }
+
 const unlessRisky = "; if that is what you want, say --risky"
 
 // Run hands the files to the nodes, each after the previous one works by its own. If a node
 // cannot get its file, or there is a risk and risky is false, Run refuses before the first
-// node gets anything.
+// node gets anything. Later errors are a *Stopped.
 func (o *Order) Run(ctx context.Context, risky bool) error {
 	if len(o.Nodes) == 0 {
 		return errors.New("nothing was done: none of them is there")
@@ -234,26 +247,39 @@ func (o *Order) Run(ctx context.Context, risky bool) error {
 		}
 	}
 	for i := range o.Nodes {
-		n := &o.Nodes[i]
-		var err error
-		switch {
-		case n.changes():
-			if !n.thin { // another voter may have failed since all were asked, a risk that was not reported
-				err = o.spared(ctx, *n)
-			}
-			if err == nil {
-				err = o.hand(ctx, n)
-			}
-		case len(n.Steps) > 0: // the node has the file already: the step that failed last time may fail again
-			if err = o.settle(ctx, *n); err == nil {
-				n.Steps = nil
-			}
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", n.Name, err)
+		if err := o.turn(ctx, &o.Nodes[i]); err != nil {
+			return &Stopped{o.Nodes[i].Name, withTurn(o.Nodes[i+1:]), err}
 		}
 	}
 	return nil
+}
+
+// turn gives one node its turn.
+func (o *Order) turn(ctx context.Context, n *Node) error {
+	switch {
+	case n.changes():
+		if !n.thin { // another voter may have failed since all were asked, a risk that was not reported
+			if err := o.spared(ctx, *n); err != nil {
+				return err
+			}
+		}
+		return o.hand(ctx, n)
+	case len(n.Steps) > 0: // the node has the file already: the step that failed last time may fail again
+		if err := o.settle(ctx, *n); err != nil {
+			return err
+		}
+		n.Steps = nil
+	}
+	return nil
+}
+
+func withTurn(nodes []Node) (names []string) {
+	for _, n := range nodes {
+		if n.hasTurn() {
+			names = append(names, n.Name)
+		}
+	}
+	return names
 }
 
 // hand gives a node its file, and waits until the node works by it.

@@ -38,6 +38,10 @@ func TestStopped(t *testing.T) {
 				if err == nil || !strings.Contains(err.Error(), c.want) || slices.Contains(w.given, "box") {
 					w.t.Errorf("%v, want %q; given to %v", err, c.want, w.given)
 				}
+				var s *Stopped
+				if !errors.As(err, &s) || s.Node != "pi" || !slices.Equal(s.Left, []string{"box"}) { // the third has no turn
+					w.t.Errorf("stopped: %+v", s)
+				}
 				if n := o.Nodes[0]; n.Words() != c.words || n.Given || n.Has != strings.HasPrefix(c.words, "has it") {
 					w.t.Errorf("%s: %+v, want %q", n.Words(), n, c.words)
 				}
