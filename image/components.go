@@ -13,42 +13,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/lock"
 )
 
-// search is a lookup that runs in the background while packages are fetched and decoded: a
-// component may have to be compiled, and container images are large. found is sorted by
-// name, as in the lock.
-type search[T any] struct {
-	cancel context.CancelFunc
-	done   chan struct{}
-	found  []T
-	err    error
-}
-
-func begin[T any](ctx context.Context, find func(context.Context) ([]T, error)) *search[T] {
-	ctx, cancel := context.WithCancel(ctx)
-	s := &search[T]{cancel: cancel, done: make(chan struct{})}
-	go func() {
-		defer close(s.done)
-		s.found, s.err = find(ctx)
-	}()
-	return s
-}
-
-// close cancels a search whose result is no longer needed, and waits until it has stopped.
-func (s *search[T]) close() {
-	s.cancel()
-	<-s.done
-}
-
-// over tells whether the search has finished.
-func (s *search[T]) over() bool {
-	select {
-	case <-s.done:
-		return true
-	default:
-		return false
-	}
-}
-
+// findComponents returns the components sorted by name, as in the lock.
 func (p *plan) findComponents(ctx context.Context) ([]*component.Resolved, error) {
 	opt := component.Options{
 		Overrides: p.opt.Components, Mirror: p.opt.ComponentMirror, Strict: p.opt.Strict,
@@ -68,12 +33,6 @@ func (p *plan) findComponents(ctx context.Context) ([]*component.Resolved, error
 		})
 	}
 	return found, g.Wait()
-}
-
-// wait blocks until the search has finished and returns what it found.
-func (s *search[T]) wait() ([]T, error) {
-	<-s.done
-	return s.found, s.err
 }
 
 func (in *inputs) addComponents(found []*component.Resolved) {

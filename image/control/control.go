@@ -1,12 +1,15 @@
-// Package control brings the fleet's own Headscale into service, once the machine with role
-// control has been switched on. Over ssh it creates the API key. Over the API it creates the
-// user, sets the policy, and shuts out revoked nodes again, in case the database was
-// restored from before their revocation. Then it gives the machine the key with which it
-// joins its own tailnet.
+// Package control brings the fleet's Headscale into service, and opens clients of it.
 //
-// It talks only to the machine that shows the ssh host key made at home for it. It does not
+// Init is for a Headscale of the fleet's own, once the machine with role control has been
+// switched on. Over ssh it creates the API key. Over the API it creates the user, sets the
+// policy, and shuts out revoked nodes again, in case the database was restored from before
+// their revocation. Then it gives the machine the key with which it joins its own tailnet. Its
+// ssh talks only to the machine that shows the host key made at home for it. It does not
 // replace an API key that it finds, except a valid one in its last month. Every step can be
 // repeated.
+//
+// Client and SetPolicy talk to the server that fleet.yaml names, over https and with the
+// fleet's API key; it may be somebody else's.
 package control
 
 import (

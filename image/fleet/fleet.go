@@ -1,12 +1,15 @@
-// Package fleet reads fleet.yaml, which describes one cluster, its sites and its nodes, and
-// makes of it one flat node.yaml for each node.
+// Package fleet is the fleet as its owner has it at home: fleet.yaml, which describes one
+// cluster, its sites and its nodes, and the secrets beside it. Of these it makes one flat
+// node.yaml for each node, Headscale's policy, and a copy of the fleet for trials. Init makes
+// them for a new fleet, with its authorities, tokens and keys.
 //
 // All precedence is resolved here: a node's own setting, then its site's, then the
 // cluster's. fleet.yaml contains references to secrets, never the secrets themselves; they
-// are read only when a node's node.yaml is made.
+// are read only when something that needs them is made.
 //
 // The package refuses a file from which no node could be made, with line, field and the
-// nearest known name. It mints no keys, builds no images and talks to no server.
+// nearest known name. It asks Headscale for no node's key (package mint does), builds no images
+// and talks to no server.
 package fleet
 
 import (

@@ -2,8 +2,9 @@
 // Concepts"). It has what is needed to remove a dead node and to drain a live one.
 //
 // It authenticates with a certificate that was made at home, and trusts only servers whose
-// certificate the cluster's own authority has signed. It never retries, but waits until what
-// it deleted is gone.
+// certificate the cluster's own authority has signed. A request that fails is not repeated,
+// except where Longhorn may need time to see that a node is gone (ForgetStorage). It waits until
+// what it deleted is gone.
 package kube
 
 import (
