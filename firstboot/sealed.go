@@ -109,7 +109,7 @@ func (m *machine) diskShare(ctx context.Context, s *storage) (secret.String, err
 }
 
 // ownSpare is empty while the node is locked.
-func (h *Host) ownSpare(s *storage) secret.String { return h.kept(spareShare, s.TPM.Spare) }
+func (h *Host) ownSpare(s *storage) secret.String { return h.ownShare(spareShare, s.TPM.Spare) }
 
 // givenSpare returns the spare that the owner's word has brought since this program
 // started. It must be remembered: the word is used up, and the other share may need a word
