@@ -93,7 +93,7 @@ var allowed = map[string][]string{
 	"firstboot/holder":                    {"firstboot/contract", "firstboot/dirsync", "firstboot/node", "firstboot/secret", "firstboot/vault"},
 	"image/shares":                        {"firstboot/contract", "firstboot/vault", "image/fleet", "image/inquiry", "image/roster"},
 	"image/revoke":                        {"firstboot/node", "image/atomicfile", "image/fleet", "image/headscale", "image/mint", "image/replace"},
-	"firstboot/backup":                    {"firstboot/contract", "firstboot/node", "firstboot/strictyaml"},
+	"firstboot/backup":                    {"firstboot/contract", "firstboot/dirsync", "firstboot/node", "firstboot/strictyaml"},
 	"firstboot/slot":                      {"firstboot/contract", "firstboot/dirsync"},
 	"firstboot/codec":                     {},
 	"firstboot/artifact":                  {"firstboot/codec", "firstboot/slot"},
