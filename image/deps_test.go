@@ -316,6 +316,21 @@ func TestContractIsSpelledOnce(t *testing.T) {
 	}
 }
 
+// TestCommandsForNodesAreInTheContract: a test of cmd/firstboot holds them against what the node's
+// side understands.
+func TestCommandsForNodesAreInTheContract(t *testing.T) {
+	for name, literals := range productStrings(t) {
+		if !strings.HasPrefix(name, "image/") && !strings.HasPrefix(name, "cmd/imagebuilder/") {
+			continue
+		}
+		for _, text := range literals {
+			if strings.HasPrefix(text, "firstboot ") {
+				t.Errorf("%s: %q is a command for a node: spell it in package contract", name, text)
+			}
+		}
+	}
+}
+
 // TestScriptsFollowTheContract looks at what cannot import it.
 func TestScriptsFollowTheContract(t *testing.T) {
 	for name, words := range map[string][]string{
