@@ -210,7 +210,7 @@ func (m *machine) beginStorage(ctx context.Context) (shares, error) {
 		return shares{}, err
 	}
 	s := &storage{Version: contract.StorageShares, Disk: k.disk, ID: vault.Digest(k.peer), Holders: m.cfg.Storage}
-	if sealed, err := m.seal(s, k); err == nil {
+	if sealed, err := m.sealShare(s, k); err == nil {
 		s = sealed
 	} else { // there is no TPM, or none that works: renew tries again
 		k.spare = ""
