@@ -73,7 +73,7 @@ func (h *Host) judgeOffer(data []byte) (*given, error) {
 		return nil, problem("offer-node", sig.Node, now.cfg.Node)
 	}
 	if !sig.Time.After(now.last.time) {
-		return nil, problem("offer-old", day(sig.Time), day(now.last.time))
+		return nil, problem("offer-old", utcTime(sig.Time), utcTime(now.last.time))
 	}
 	return h.successor(now, data, signed{sig.Time, sig.Digest})
 }
