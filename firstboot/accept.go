@@ -52,13 +52,13 @@ func (h *Host) accept(g, own *given) error {
 		return problem("signature-node", sig.Node, name)
 	}
 	if !sig.Time.After(g.last.time) {
-		return problem("signature-old", day(sig.Time), day(g.last.time))
+		return problem("signature-old", utcTime(sig.Time), utcTime(g.last.time))
 	}
 	g.last = signed{sig.Time, sig.Digest}
 	return nil
 }
 
-func day(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
+func utcTime(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
 
 func (h *Host) acceptUnsigned(g, own *given) error {
 	if own == nil || own.cfg.OwnerKey == "" {

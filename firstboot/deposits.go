@@ -90,7 +90,7 @@ func (k *keeping) shares(ctx context.Context, m *machine) {
 		k.since = now
 	}
 	sealing := k.renew(ctx, m, s, peer, due)
-	k.judge(m, sealing)
+	k.judgeHoldings(m, sealing)
 	text, err := json.Marshal(k.holdings)
 	if err == nil {
 		_ = m.write(file{path: holdingsFile, data: append(text, '\n'), mode: 0o600}) // the doctor sees how old it is
@@ -165,8 +165,8 @@ func (m *machine) tell(ctx context.Context, st TailnetStatus, s *storage, name s
 	return m.bringDeposits(ctx, p, all)
 }
 
-// judge looks for what would keep the data locked after the next start.
-func (k *keeping) judge(m *machine, sealing error) {
+// judgeHoldings looks for what would keep the data locked after the next start.
+func (k *keeping) judgeHoldings(m *machine, sealing error) {
 	k.fault, k.unseen = k.untold(m), nil
 	if k.fault == nil && sealing != nil {
 		k.fault = problem("share-sealing", sealing.Error(), m.cfg.Node).because(sealing)

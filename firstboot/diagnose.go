@@ -102,7 +102,7 @@ func (m *machine) controlFault(ctx context.Context) *Problem {
 			return p.because(err)
 		}
 	}
-	return m.judge(host, err)
+	return m.controlProblem(host, err)
 }
 
 func (m *machine) resolveFault(ctx context.Context, host string, err error) *Problem {
@@ -142,7 +142,8 @@ var (
 	ErrPortal       = errors.New("a login page answers in place of the server")
 )
 
-func (m *machine) judge(host string, err error) *Problem {
+// controlProblem says in words why a Headscale server was not reached.
+func (m *machine) controlProblem(host string, err error) *Problem {
 	var invalid x509.CertificateInvalidError
 	var cert *tls.CertificateVerificationError
 	switch {

@@ -109,7 +109,7 @@ func (g *guard) rules(ctx context.Context) (base, more string, err error) {
 	if err != nil {
 		return "", "", err
 	}
-	return string(image), string(open) + string(page) + neighbours(links), nil
+	return string(image), string(open) + string(page) + ownSets(links), nil
 }
 
 // private are the networks of RFC 1918, RFC 3927 and RFC 4193. IPv6's
@@ -123,9 +123,8 @@ var private = []netip.Prefix{
 // a "*" would make it a pattern, and a quote would end it.
 var plainName = regexp.MustCompile(`^[A-Za-z0-9_.@-]+$`)
 
-// neighbours returns what fills the sets with the private networks of each
-// port.
-func neighbours(links []Link) string {
+// ownSets returns what fills the sets with the private networks of each port.
+func ownSets(links []Link) string {
 	var b strings.Builder
 	for _, l := range links {
 		if !plainName.MatchString(l.Name) {

@@ -206,10 +206,9 @@ type Slot interface {
 	Trial(ctx context.Context) (*contract.Trial, error)
 	// Leaving reports whether the next start is that of the other slot, on trial.
 	Leaving(ctx context.Context) (bool, error)
-	// KeepStore says whether a trial that waits for the next start keeps the cluster's store, to
-	// be put back if it fails. It does nothing if no trial waits, or if the trial brings no other
-	// k3s.
-	KeepStore(ctx context.Context, keep, encrypted bool) error
+	// KeepStore says whether a trial that waits for the next start keeps the cluster's store, and
+	// where. It does nothing if no trial waits, or if the trial brings no other k3s.
+	KeepStore(ctx context.Context, at contract.StorePlace) error
 	// Bless marks the slot as good.
 	Bless(ctx context.Context) error
 	// Stores reports whether a trial, perhaps a failed one, must still do something with

@@ -197,11 +197,11 @@ func hostKeyFiles(c *node.Config) []file {
 }
 
 func (m *machine) born() (bool, error) {
-	births, err := m.births()
+	all, err := m.earlyBirths()
 	if err != nil {
 		return false, err
 	}
-	for _, b := range births {
+	for _, b := range all {
 		if ok, err := m.isBorn(b); err != nil || !ok {
 			return false, err
 		}
@@ -210,11 +210,11 @@ func (m *machine) born() (bool, error) {
 }
 
 func (m *machine) bear() error {
-	births, err := m.births()
+	all, err := m.earlyBirths()
 	if err != nil {
 		return err
 	}
-	for _, b := range births {
+	for _, b := range all {
 		if err := m.bearOne(b); err != nil {
 			return err
 		}

@@ -37,7 +37,7 @@ func (m *machine) k3sDone(ctx context.Context) (bool, error) {
 	if ok, err := m.converged(g); err != nil || !ok {
 		return false, err
 	}
-	if ok, err := m.linksDone(); err != nil || !ok {
+	if ok, err := m.imageLinksDone(); err != nil || !ok {
 		return false, err
 	}
 	if ok, err := m.seeded(); err != nil || !ok {
@@ -62,7 +62,7 @@ func (m *machine) k3sDo(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := m.layLinks(); err != nil {
+	if err := m.layImageLinks(); err != nil {
 		return err
 	}
 	if err := m.layIdentity(v); err != nil {

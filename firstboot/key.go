@@ -25,6 +25,12 @@ func TakeKey(files Files, clock Clock, key secret.String) error {
 	return Retry(files, clock)
 }
 
+// Retry makes a running firstboot try again now.
+func Retry(files Files, clock Clock) error {
+	h := &Host{Files: files}
+	return h.write(file{path: retryFile, data: []byte(clock.Now().String() + "\n"), mode: 0o600})
+}
+
 // takeKey replaces node.yaml by one with the new key.
 func (h *Host) takeKey(key []byte) error {
 	text, err := h.nodeWithKey(secret.String(key))

@@ -17,8 +17,8 @@ import (
 // Remedies are tried from the gentlest on: the port off and on, the same
 // without energy saving (EEE), then restarts of the node, at growing intervals,
 // as it may be the router that is dead. A node that can still be reached only
-// asks DHCP anew, as there may be another router. Where another way out answers, such as Wi-Fi beside the cable, it
-// takes over.
+// asks DHCP anew, as there may be another router. Where another way out
+// answers, such as Wi-Fi beside the cable, it takes over.
 
 // When each remedy is tried, after the router was first found silent.
 const (
@@ -41,14 +41,33 @@ type port struct {
 	Metric       int // the kernel takes the way with the lowest
 }
 
+// remedy is what was done last against a silence.
+type remedy int
+
+const (
+	noRemedy remedy = iota
+	bounced
+	bouncedNoEEE
+	restartTold // the node restarts at the next look: this one reports it first
+	leftAlone   // none is needed, as the node can be reached
+)
+
 // link is what is known of the current silence, and what was tried against it.
+// At most one of since and well is set.
 type link struct {
 	since time.Time // when it began; zero if the router is not silent
 	well  time.Time // since when the router answers; zero if it does not
-	done  string    // code of the last remedy
-	told  *Problem
-	aside aside
+	done  remedy
+	told  *Problem // what was reported last: it holds until something else is due
+	aside aside    // outlives a silence: a port that falls silent again soon is off for longer
 	anew  anew
+}
+
+// begin counts a silence from now on, as if nothing had been tried against it.
+// It only keeps what must not be repeated soon, although the silence is another
+// one: switching ports off (aside), and asking DHCP (anew).
+func (l *link) begin(now time.Time) {
+	*l = link{since: now, aside: l.aside, anew: l.anew}
 }
 
 // look judges the ports and does what is due. A fault of theirs is the cause of
@@ -74,18 +93,18 @@ func (l *link) look(ctx context.Context, m *machine) *Problem {
 		*l = link{}
 		return m.unplugged(ctx)
 	}
-	l.well = time.Time{}
 	if l.since.IsZero() { // a single missing answer does not count
-		l.since = now
+		l.begin(now)
 		return nil
 	}
 	if s.others || m.reachesCluster(ctx) {
-		*l = link{since: now, done: "link-router", aside: l.aside, anew: l.anew}
+		l.begin(now)
+		l.done = leftAlone
 		err := l.anew.ask(ctx, m, s.ports, now)
 		return problem("link-router", s.ports[0].Gateway, s.ports[0].Dev).because(err)
 	}
-	if l.done == "link-router" {
-		*l = link{since: now, aside: l.aside, anew: l.anew}
+	if l.done == leftAlone {
+		l.begin(now)
 	}
 	if s.spare {
 		return l.takeOver(ctx, m, s.ports, now)
@@ -103,10 +122,10 @@ func (m *machine) unplugged(ctx context.Context) *Problem {
 	return m.unlinked(links)
 }
 
-// answered forgets the restarts once the router has answered for as long as
-// calm.
+// answered forgets the silence, and once the router has answered for as long as
+// calm, also the restarts and how long a port was off.
 func (l *link) answered(m *machine, now time.Time) {
-	if l.well.IsZero() {
+	if l.well.IsZero() { // the silence is over
 		*l = link{well: now, aside: l.aside}
 	}
 	if now.Sub(l.well) < calm {
@@ -127,24 +146,24 @@ func (l *link) mend(ctx context.Context, m *machine, ports []port, now time.Time
 	}
 	pause := min(restartAfter<<min(restarts, 10), restartLimit)
 	switch {
-	case silent >= pause && l.done != "link-restart":
-		l.done = "link-restart" // restarted at the next look: this one reports it first
-		l.told = problem(l.done, first.Gateway, first.Dev, strconv.Itoa(restarts+1))
+	case silent >= pause && l.done != restartTold:
+		l.done = restartTold
+		l.told = problem("link-restart", first.Gateway, first.Dev, strconv.Itoa(restarts+1))
 	case silent >= pause:
 		*l = link{since: now} // if the node stays on, all is tried again
 		l.told = problem("link-restart", first.Gateway, first.Dev, strconv.Itoa(restarts+1))
 		if err := m.restartForLink(ctx, restarts+1); err != nil {
 			l.told = problem("unexpected", err.Error()).because(err)
 		}
-	case silent >= noEEEAfter && (l.done == "" || l.done == "link-bounced"):
-		l.done = "link-no-eee"
-		err = m.bounce(ctx, ports, true)
-		l.told = problem(l.done, first.Gateway, first.Dev, l.since.Add(pause).UTC().Format("15:04 UTC")).because(err)
-	case silent >= bounceAfter && l.done == "":
-		l.done = "link-bounced"
-		err = m.bounce(ctx, ports, false)
-		l.told = problem(l.done, first.Gateway, first.Dev).because(err)
-	case l.done == "":
+	case silent >= noEEEAfter && (l.done == noRemedy || l.done == bounced):
+		l.done = bouncedNoEEE
+		err = errors.Join(m.switchEEEOff(ctx, ports), m.bounce(ctx, ports))
+		l.told = problem("link-no-eee", first.Gateway, first.Dev, l.since.Add(pause).UTC().Format("15:04 UTC")).because(err)
+	case silent >= bounceAfter && l.done == noRemedy:
+		l.done = bounced
+		err = m.bounce(ctx, ports)
+		l.told = problem("link-bounced", first.Gateway, first.Dev).because(err)
+	case l.done == noRemedy:
 		l.told = problem("link-silent", first.Gateway, first.Dev)
 	}
 	return l.told
@@ -172,19 +191,23 @@ func (m *machine) restartForLink(ctx context.Context, count int) error {
 	if err := m.write(text644(restartsFile, strconv.Itoa(count)+"\n")); err != nil {
 		return err
 	}
-	err := m.Reboot(ctx)
-	return err
+	return m.Reboot(ctx)
 }
 
-// bounce takes ports down and up again, which also resets their chips. A port
-// that does not have EEE refuses to switch it off, and is bounced all the same.
-func (m *machine) bounce(ctx context.Context, ports []port, noEEE bool) error {
+// switchEEEOff ends energy saving. A port that has none refuses that.
+func (m *machine) switchEEEOff(ctx context.Context, ports []port) error {
 	var errs []error
 	for _, dev := range m.chips(devices(ports)) {
-		if noEEE {
-			_, err := m.Programs.Run(ctx, "ethtool", "--set-eee", dev, "eee", "off")
-			errs = append(errs, err)
-		}
+		_, err := m.Programs.Run(ctx, "ethtool", "--set-eee", dev, "eee", "off")
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// bounce takes ports down and up again, which also resets their chips.
+func (m *machine) bounce(ctx context.Context, ports []port) error {
+	var errs []error
+	for _, dev := range m.chips(devices(ports)) {
 		_, down := m.Programs.Run(ctx, "ip", "link", "set", "dev", dev, "down")
 		wait := m.Clock.Sleep(ctx, 2*time.Second)
 		// The port must come up again even if this program is being stopped.

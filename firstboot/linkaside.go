@@ -33,6 +33,7 @@ func (l *link) takeOver(ctx context.Context, m *machine, ports []port, now time.
 	if err := a.begin(ctx, m, off); err != nil {
 		return problem("unexpected", err.Error()).because(err)
 	}
+	// The next silence begins when the other way falls silent, too.
 	*l = link{aside: a, told: problem("link-aside", first.Gateway, first.Dev, a.until.UTC().Format("15:04 UTC"))}
 	return l.told
 }

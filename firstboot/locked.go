@@ -101,8 +101,8 @@ func (m *machine) earlyFiles() ([]file, error) {
 	return early, nil
 }
 
-// births returns what is generated before anything is unlocked.
-func (m *machine) births() ([]birth, error) {
+// earlyBirths returns what is generated before anything is unlocked.
+func (m *machine) earlyBirths() ([]birth, error) {
 	later, err := m.encrypts()
 	if err != nil || !later {
 		return births, err
@@ -124,7 +124,7 @@ func (h *Host) ownFiles(g *given) ([]file, error) {
 	if err != nil {
 		return nil, err
 	}
-	kept, err := g.kept(apart)
+	kept, err := g.asCopy(apart)
 	if err != nil || !apart {
 		return []file{kept}, err
 	}
@@ -136,8 +136,8 @@ func (h *Host) ownFiles(g *given) ([]file, error) {
 	return []file{f, kept}, nil // f first: writing kept removes these settings from the own copy
 }
 
-// kept is the own copy, without k3s' settings if they are kept apart.
-func (g *given) kept(apart bool) (file, error) {
+// asCopy is the own copy, without k3s' settings if they are kept apart.
+func (g *given) asCopy(apart bool) (file, error) {
 	cfg := g.cfg.Keep()
 	if apart {
 		cfg.K3s.Config = nil

@@ -33,7 +33,7 @@ func Offer(h Host, data []byte) error {
 	if len(data) > node.ReservedSize {
 		return problem("offer-large")
 	}
-	_, verdict := h.judge(data)
+	_, verdict := h.judgeOffer(data)
 	if verdict != nil && h.goodWaits() {
 		return verdict
 	}
@@ -47,14 +47,14 @@ func Offer(h Host, data []byte) error {
 func (h *Host) goodWaits() bool {
 	waiting, err := h.read(offerFile)
 	if err == nil {
-		_, err = h.judge(waiting)
+		_, err = h.judgeOffer(waiting)
 	}
 	return err == nil
 }
 
-// judge returns the configuration that data would put in place of the one in force, or
+// judgeOffer returns the configuration that data would put in place of the one in force, or
 // why it must not.
-func (h *Host) judge(data []byte) (*given, error) {
+func (h *Host) judgeOffer(data []byte) (*given, error) {
 	now, err := load(h.Files)
 	if err != nil || now.cfg.OwnerKey == "" {
 		return nil, problem("offer-owner").because(err)
@@ -73,7 +73,7 @@ func (h *Host) judge(data []byte) (*given, error) {
 		return nil, problem("offer-node", sig.Node, now.cfg.Node)
 	}
 	if !sig.Time.After(now.last.time) {
-		return nil, problem("offer-old", day(sig.Time), day(now.last.time))
+		return nil, problem("offer-old", utcTime(sig.Time), utcTime(now.last.time))
 	}
 	return h.successor(now, data, signed{sig.Time, sig.Digest})
 }
@@ -106,9 +106,9 @@ func (h *Host) successor(now *given, data []byte, last signed) (*given, error) {
 	return next, h.accept(next, own)
 }
 
-// take replaces node.yaml by what was handed over, if judge lets it.
+// take replaces node.yaml by what was handed over, if judgeOffer lets it.
 func (h *Host) take(data []byte) error {
-	next, err := h.judge(data)
+	next, err := h.judgeOffer(data)
 	if err != nil {
 		return err
 	}
@@ -211,7 +211,7 @@ func (h *Host) rememberSigned(last signed) error {
 	if err != nil {
 		return err
 	}
-	kept, err := own.kept(apart) // k3s' settings stay as they are: they may be locked away
+	kept, err := own.asCopy(apart) // k3s' settings stay as they are: they may be locked away
 	if err != nil {
 		return err
 	}

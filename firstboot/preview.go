@@ -26,7 +26,7 @@ func Foresee(ctx context.Context, h Host, data []byte) (*contract.Preview, error
 	if len(data) > node.ReservedSize {
 		return nil, problem("offer-large")
 	}
-	next, err := h.judge(data)
+	next, err := h.judgeOffer(data)
 	if err != nil {
 		return nil, err
 	}

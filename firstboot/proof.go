@@ -116,7 +116,7 @@ func (h *Host) unwell(ctx context.Context, trial *contract.Trial, ran *runs) str
 	case s.State != Joined:
 		return s.Line()
 	case h.Clock.Now().Sub(s.Time) > wordTime:
-		return "firstboot says nothing any more, since " + day(s.Time)
+		return "firstboot says nothing any more, since " + utcTime(s.Time)
 	}
 	last, now := *ran, h.runs()
 	*ran = now

@@ -67,6 +67,21 @@ func (s Status) JSON() []byte {
 	return append(b, '\n')
 }
 
+// ReadStatus returns what StatusJSON says. The error is fs.ErrNotExist if
+// firstboot has not come that far in this boot.
+func ReadStatus(files Files) (Status, error) {
+	h := &Host{Files: files}
+	data, err := h.read(StatusJSON)
+	if err != nil {
+		return Status{}, err
+	}
+	var s Status
+	if err := json.Unmarshal(data, &s); err != nil {
+		return Status{}, fmt.Errorf("%s: %w", StatusJSON, err)
+	}
+	return s, nil
+}
+
 var headlines = map[State]string{
 	Working:     "WORKING - please wait",
 	Waiting:     "WAITING - the node keeps trying by itself",

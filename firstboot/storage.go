@@ -210,7 +210,7 @@ func (m *machine) beginStorage(ctx context.Context) (shares, error) {
 		return shares{}, err
 	}
 	s := &storage{Version: contract.StorageShares, Disk: k.disk, ID: vault.Digest(k.peer), Holders: m.cfg.Storage}
-	if sealed, err := m.seal(s, k); err == nil {
+	if sealed, err := m.sealShare(s, k); err == nil {
 		s = sealed
 	} else { // there is no TPM, or none that works: renew tries again
 		k.spare = ""
@@ -317,10 +317,10 @@ func (m *machine) peerShare(ctx context.Context, s *storage, disk secret.String)
 }
 
 // ownPeerShare is empty while the node is locked.
-func (h *Host) ownPeerShare(s *storage) secret.String { return h.kept(peerShare, s.ID) }
+func (h *Host) ownPeerShare(s *storage) secret.String { return h.ownShare(peerShare, s.ID) }
 
-// kept returns a share from a file inside the encrypted data, "" if its digest is not id.
-func (h *Host) kept(name, id string) (share secret.String) {
+// ownShare returns a share from a file inside the encrypted data, "" if its digest is not id.
+func (h *Host) ownShare(name, id string) (share secret.String) {
 	text, err := h.read(name)
 	if err != nil || yaml.Unmarshal(text, &share) != nil || vault.Digest(share) != id {
 		return ""

@@ -3,6 +3,7 @@ package firstboot
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 )
@@ -180,4 +181,17 @@ func keyFault(message string) string {
 		}
 	}
 	return ""
+}
+
+// WaitTailnet waits until the node has its address in the tailnet.
+func WaitTailnet(ctx context.Context, t Tailnet, clock Clock) error {
+	for {
+		st, err := t.Status(ctx)
+		if err == nil && running(st) {
+			return nil
+		}
+		if serr := clock.Sleep(ctx, 500*time.Millisecond); serr != nil {
+			return errors.Join(fmt.Errorf("no address in the tailnet (state %q)", st.State), err)
+		}
+	}
 }

@@ -45,9 +45,9 @@ func (r *Running) withStore(ctx context.Context, h Host, t contract.Trial, next 
 	if err != nil {
 		return t, err
 	}
-	encrypted, err := h.encrypted()
+	at, err := h.storePlace(alone)
 	t.Store = etcdFiles
-	return t.KeepStore(alone, encrypted), err
+	return t.KeepStore(at), err
 }
 
 // votesAlone asks the cluster whether this server's etcd has no other members. If the

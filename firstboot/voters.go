@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
@@ -61,9 +62,22 @@ func (m *machine) heedVoters(ctx context.Context) error {
 			return err
 		}
 	}
-	encrypted, err := m.encrypted()
+	at, err := m.storePlace(now == 1)
 	if err != nil {
 		return err
 	}
-	return m.Slot.KeepStore(ctx, now == 1, encrypted)
+	return m.Slot.KeepStore(ctx, at)
+}
+
+// storePlace returns where a trial keeps the store of a server: nowhere if its etcd has other
+// members (see withStore).
+func (h *Host) storePlace(alone bool) (contract.StorePlace, error) {
+	encrypted, err := h.encrypted()
+	switch {
+	case err != nil || !alone:
+		return contract.StoreNotKept, err
+	case encrypted:
+		return contract.StoreLocked, nil
+	}
+	return contract.StoreKept, nil
 }

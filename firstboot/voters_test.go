@@ -1,8 +1,11 @@
 package firstboot_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
 const votersName = "/var/lib/imagebuilder/firstboot/voters"
@@ -11,13 +14,14 @@ const votersName = "/var/lib/imagebuilder/firstboot/voters"
 // waits learn it, and forgets nothing while nobody answers.
 func TestVoters(t *testing.T) {
 	const one, two = `{"items":[{}]}`, `{"items":[{},{}]}`
+	kept, notKept := fmt.Sprint(contract.StoreKept), fmt.Sprint(contract.StoreNotKept)
 	w := newWorld(t, serverYAML)
 	for _, c := range []struct{ nodes, known, keeps string }{
-		{one, "1\n", "true false"},
-		{two, "2\n", "false false"},
+		{one, "1\n", kept},
+		{two, "2\n", notKept},
 		{`{"items":[]}`, "2\n", ""},
 		{"no list", "2\n", ""},
-		{one, "1\n", "true false"},
+		{one, "1\n", kept},
 	} {
 		w.nodes, w.keeps = c.nodes, ""
 		w.watch(2 * time.Minute)

@@ -56,7 +56,7 @@ type world struct {
 	trial      *contract.Trial
 	trialFault error
 	leaves     bool              // for the other slot, at the next start
-	keeps      string            // what its trial is told to keep of the store
+	keeps      string            // where its trial is told to keep the store
 	login      bool              // ssh answers
 	worn       error             // what reading the slot says
 	failed     []string          // units
@@ -658,8 +658,8 @@ func (w slotWorld) Leaving(context.Context) (leaves bool, err error) {
 	return leaves, err
 }
 
-func (w slotWorld) KeepStore(_ context.Context, keep, encrypted bool) error {
-	return w.do("keep store", func() error { w.keeps = fmt.Sprint(keep, encrypted); return nil })
+func (w slotWorld) KeepStore(_ context.Context, at contract.StorePlace) error {
+	return w.do("keep store", func() error { w.keeps = fmt.Sprint(at); return nil })
 }
 
 type diskWorld struct{ *world }

@@ -39,7 +39,7 @@ var allowed = map[string][]string{
 	"firstboot/artifact":                  {"firstboot/codec", "firstboot/slot"},
 	"firstboot/artifact/artifacttest":     {"firstboot/codec"},
 	"firstboot/attic":                     {"firstboot/contract", "firstboot/dirsync", "firstboot/fscrypt"},
-	"firstboot/backup":                    {"firstboot/contract", "firstboot/node", "firstboot/strictyaml"},
+	"firstboot/backup":                    {"firstboot/contract", "firstboot/dirsync", "firstboot/node", "firstboot/strictyaml"},
 	"firstboot/codec":                     {},
 	"firstboot/contract":                  {},
 	"firstboot/crashtest":                 {},
@@ -335,6 +335,21 @@ func TestContractIsSpelledOnce(t *testing.T) {
 				if strings.Contains(text, word) && !(word == contract.BootDir && name == "image/flash/device.go") { // the host's own
 					t.Errorf("%s: %q spells %q of package contract again", name, text, word)
 				}
+			}
+		}
+	}
+}
+
+// TestCommandsForNodesAreInTheContract: a test of cmd/firstboot holds them against what the node's
+// side understands.
+func TestCommandsForNodesAreInTheContract(t *testing.T) {
+	for name, literals := range productStrings(t) {
+		if !strings.HasPrefix(name, "image/") && !strings.HasPrefix(name, "cmd/imagebuilder/") {
+			continue
+		}
+		for _, text := range literals {
+			if strings.HasPrefix(text, "firstboot ") {
+				t.Errorf("%s: %q is a command for a node: spell it in package contract", name, text)
 			}
 		}
 	}

@@ -57,8 +57,7 @@ func applyUpdate(ctx context.Context, h firstboot.Host, args []string) error {
 	if err := printUpdate(result, u.json, u.reboot); err != nil || !u.reboot || !result.Installed {
 		return err
 	}
-	err = h.Reboot(ctx)
-	return err
+	return h.Reboot(ctx)
 }
 
 func (u updateFlags) run(ctx context.Context, h firstboot.Host) (*update.Result, error) {

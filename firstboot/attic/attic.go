@@ -149,14 +149,14 @@ func (a Attic) Prepare(slot string, t contract.Trial) error {
 	return a.rename(name+".new", name)
 }
 
-// Amended returns the prepared trial, changed so that the cluster's store is kept or not; nil if
-// the trial says so already.
-func (a Attic) Amended(keep, encrypted bool) (*contract.Trial, error) {
+// Amended returns the prepared trial, changed so that the cluster's store is kept there or not at
+// all; nil if the trial says so already.
+func (a Attic) Amended(store contract.StorePlace) (*contract.Trial, error) {
 	t, err := a.Trial()
 	if err != nil {
 		return nil, err
 	}
-	next := t.KeepStore(keep, encrypted)
+	next := t.KeepStore(store)
 	if slices.Equal(next.Keep, t.Keep) && slices.Equal(next.Locked, t.Locked) {
 		return nil, nil
 	}

@@ -441,13 +441,14 @@ func TestAmended(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
-		keep, encrypted, changes bool
-		kept, locked             int
+		store        contract.StorePlace
+		changes      bool
+		kept, locked int
 	}{
-		{false, false, false, 1, 0}, {true, false, true, 3, 0}, {true, false, false, 3, 0}, {true, true, true, 1, 2},
-		{true, true, false, 1, 2}, {false, true, true, 1, 0}, {true, false, true, 3, 0}, {false, false, true, 1, 0},
+		{contract.StoreNotKept, false, 1, 0}, {contract.StoreKept, true, 3, 0}, {contract.StoreKept, false, 3, 0}, {contract.StoreLocked, true, 1, 2},
+		{contract.StoreLocked, false, 1, 2}, {contract.StoreNotKept, true, 1, 0}, {contract.StoreKept, true, 3, 0}, {contract.StoreNotKept, true, 1, 0},
 	} {
-		next, err := a.Amended(c.keep, c.encrypted)
+		next, err := a.Amended(c.store)
 		if err != nil || (next != nil) != c.changes {
 			t.Fatalf("%+v: %+v, %v", c, next, err)
 		}
@@ -469,7 +470,7 @@ func TestAmended(t *testing.T) {
 	if err := a.Prepare("a", trial); err != nil { // it brings no other k3s
 		t.Fatal(err)
 	}
-	if next, err := a.Amended(true, false); err != nil || next != nil {
+	if next, err := a.Amended(contract.StoreKept); err != nil || next != nil {
 		t.Errorf("%+v, %v", next, err)
 	}
 }

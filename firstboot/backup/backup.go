@@ -18,6 +18,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot/dirsync"
 )
 
 // Keeper copies Headscale's files from Data to its stores, and back.
@@ -303,7 +305,7 @@ func (k *Keeper) bringBack(ctx context.Context, data []byte) error {
 			return err
 		}
 	}
-	return syncFile(k.Data)
+	return dirsync.Dir(k.Data)
 }
 
 func last(name string) int {

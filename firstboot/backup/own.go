@@ -7,8 +7,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot/dirsync"
 )
 
 // Two machines may share one bucket, for example after the previous machine was switched on again.
@@ -83,23 +86,15 @@ func (k *Keeper) note(more ...string) error {
 		}
 	}
 	names = names[max(0, len(names)-remembered):]
-	const begun = ".copies-"
+	const begun = ".copies-" // Headscale uses no such name
 	if err := sweep(k.Data, begun); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(k.Data, begun) // a name that Headscale does not use
-	if err != nil {
+	next := filepath.Join(k.Data, begun+strconv.Itoa(os.Getpid()))
+	return dirsync.Replace(next, filepath.Join(k.Data, noteFile), func(f *os.File) error {
+		_, err := f.WriteString(strings.Join(names, "\n") + "\n")
 		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.WriteString(strings.Join(names, "\n") + "\n")
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), filepath.Join(k.Data, noteFile)); err != nil {
-		return err
-	}
-	return syncFile(k.Data)
+	})
 }
 
 // Newest returns when the newest copy in a store was made; zero if there is none. It returns an

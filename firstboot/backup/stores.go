@@ -14,6 +14,7 @@ import (
 
 	"github.com/rhnvrm/simples3"
 
+	"github.com/going-mobile/imagebuilder/firstboot/dirsync"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
@@ -48,17 +49,10 @@ func (d Dir) Put(name string, data []byte) error {
 	if err := sweep(string(d), "."+prefix); err != nil {
 		return err
 	}
-	tmp := filepath.Join(string(d), "."+name)
-	if err := os.WriteFile(tmp, data, 0o600); err != nil {
+	return dirsync.Replace(filepath.Join(string(d), "."+name), filepath.Join(string(d), name), func(f *os.File) error {
+		_, err := f.Write(data)
 		return err
-	}
-	if err := syncFile(tmp); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp, filepath.Join(string(d), name)); err != nil {
-		return err
-	}
-	return syncFile(string(d))
+	})
 }
 
 // sweep removes from a directory what was being written when the power went: its name begins

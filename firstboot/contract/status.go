@@ -6,13 +6,6 @@ import (
 	"time"
 )
 
-// Questions that a builder asks a node over ssh. The answer is JSON on standard output.
-const (
-	AskStatus  = "firstboot status --json" // answered with a Status
-	AskDoctor  = "firstboot doctor --json" // answered with a list of Findings; an unfit node exits with an error as well
-	AskPreview = "firstboot offer --try"   // node.yaml on standard input; answered with a Preview
-)
-
 // The state of a node in one word, as it is in "firstboot status --json" and in the status
 // line on the serial console.
 const (

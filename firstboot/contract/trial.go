@@ -50,16 +50,26 @@ type Trial struct {
 	Reached bool `json:"reached,omitempty"`
 }
 
-// KeepStore returns the trial with the cluster's store among what is kept, or without it.
-// encrypted says which of Keep and Locked it belongs in.
-func (t Trial) KeepStore(keep, encrypted bool) Trial {
+// StorePlace says whether a trial keeps the cluster's store, to be put back if it fails, and
+// where.
+type StorePlace int
+
+// Places of the store.
+const (
+	StoreNotKept StorePlace = iota
+	StoreKept               // in Keep
+	StoreLocked             // in Locked: it is encrypted
+)
+
+// KeepStore returns the trial with the cluster's store at a place, and at no other.
+func (t Trial) KeepStore(at StorePlace) Trial {
 	isStore := func(name string) bool { return slices.Contains(t.Store, name) }
 	t.Keep = slices.DeleteFunc(slices.Clone(t.Keep), isStore)
 	t.Locked = slices.DeleteFunc(slices.Clone(t.Locked), isStore)
-	switch {
-	case keep && encrypted:
+	switch at {
+	case StoreLocked:
 		t.Locked = append(t.Locked, t.Store...)
-	case keep:
+	case StoreKept:
 		t.Keep = append(t.Keep, t.Store...)
 	}
 	return t

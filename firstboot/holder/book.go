@@ -107,19 +107,10 @@ func (b Book) write(name string, r *vault.Record) error {
 	if err != nil {
 		return err
 	}
-	next := filepath.Join(b.Dir, "."+name)
-	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
+	return dirsync.Replace(filepath.Join(b.Dir, "."+name), b.file(name), func(f *os.File) error {
+		_, err := f.Write(text)
 		return err
-	}
-	_, err = f.Write(text)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(next, b.file(name)); err != nil {
-		return err
-	}
-	return dirsync.Dir(b.Dir)
+	})
 }
 
 // A waiting node asks twice a minute. One that has not asked for waitTime does not wait any more:

@@ -42,7 +42,7 @@ func (f Files) List(dir string) ([]string, error) {
 }
 
 // Put replaces a file durably and atomically. The unfinished file has a fixed name, so that the
-// next try overwrites what a power cut left.
+// next try removes what a power cut left.
 func (f Files) Put(name string, r io.Reader, a firstboot.Attr) error {
 	path := f.at(name)
 	dir := filepath.Dir(path)
@@ -50,31 +50,16 @@ func (f Files) Put(name string, r io.Reader, a firstboot.Attr) error {
 		return err
 	}
 	tmp := filepath.Join(dir, firstboot.Unfinished+filepath.Base(path))
-	if err := writeSynced(tmp, r, a); err != nil {
-		return errors.Join(err, os.Remove(tmp))
-	}
-	if err := os.Rename(tmp, path); err != nil {
+	return dirsync.Replace(tmp, path, func(out *os.File) error {
+		_, err := io.Copy(out, r)
+		if err == nil {
+			err = out.Chmod(a.Mode) // despite the umask
+		}
+		if err == nil && (a.UID != 0 || a.GID != 0) {
+			err = out.Chown(a.UID, a.GID)
+		}
 		return err
-	}
-	return dirsync.Dir(dir)
-}
-
-func writeSynced(name string, r io.Reader, a firstboot.Attr) error {
-	out, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, r)
-	if err == nil {
-		err = out.Chmod(a.Mode) // despite the umask, and for an existing file
-	}
-	if err == nil && (a.UID != 0 || a.GID != 0) {
-		err = out.Chown(a.UID, a.GID)
-	}
-	if err == nil {
-		err = out.Sync()
-	}
-	return errors.Join(err, out.Close())
+	})
 }
 
 // Sync writes the whole file system that name is on to its medium.

@@ -75,8 +75,8 @@ func (s Slots) StartTrial(t contract.Trial, tries int) error {
 // KeepStore rewrites the record of the waiting trial if etcd's membership has changed since the
 // update came. It takes the lock only if there is something to write, so that it keeps no update
 // out.
-func (s Slots) KeepStore(ctx context.Context, keep, encrypted bool) (err error) {
-	if t, err := s.amended(ctx, keep, encrypted); err != nil || t == nil {
+func (s Slots) KeepStore(ctx context.Context, store contract.StorePlace) (err error) {
+	if t, err := s.amended(ctx, store); err != nil || t == nil {
 		return err
 	}
 	release, err := s.Lock()
@@ -84,7 +84,7 @@ func (s Slots) KeepStore(ctx context.Context, keep, encrypted bool) (err error) 
 		return err
 	}
 	defer func() { err = errors.Join(err, release()) }()
-	t, err := s.amended(ctx, keep, encrypted) // another update may have come meanwhile
+	t, err := s.amended(ctx, store) // another update may have come meanwhile
 	if err != nil || t == nil {
 		return err
 	}
@@ -93,11 +93,11 @@ func (s Slots) KeepStore(ctx context.Context, keep, encrypted bool) (err error) 
 
 // amended returns the trial that waits for the next start, corrected; nil if it needs no
 // correction.
-func (s Slots) amended(ctx context.Context, keep, encrypted bool) (*contract.Trial, error) {
+func (s Slots) amended(ctx context.Context, store contract.StorePlace) (*contract.Trial, error) {
 	if leaves, err := s.Leaving(ctx); err != nil || !leaves {
 		return nil, err
 	}
-	t, err := attic.In("/").Amended(keep, encrypted)
+	t, err := attic.In("/").Amended(store)
 	if err != nil || t == nil || t.Slot == s.Running() {
 		return nil, err
 	}

@@ -10,6 +10,9 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/efiboot"
 )
 
+// loaderGUID is the vendor GUID of the boot loader interface's variables.
+const loaderGUID = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
+
 // loader is what the boot loader and the firmware say about this start.
 type loader struct {
 	uefi    bool   // the firmware is UEFI

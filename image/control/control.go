@@ -305,7 +305,7 @@ func (s *server) join(ctx context.Context) (member bool, err error) {
 	}
 	defer m.Close()
 	_, err = m.Hand(ctx, s.name, s.now(), func(key *mint.Key) error {
-		if _, err := sh.run(ctx, "firstboot key", strings.NewReader(key.Text.Reveal()+"\n")); err != nil {
+		if _, err := sh.run(ctx, contract.TellKey, strings.NewReader(key.Text.Reveal()+"\n")); err != nil {
 			return fmt.Errorf("%s does not take its key: %w", s.name, err)
 		}
 		return nil

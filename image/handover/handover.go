@@ -285,7 +285,7 @@ func withTurn(nodes []Node) (names []string) {
 // hand gives a node its file, and waits until the node works by it.
 func (o *Order) hand(ctx context.Context, n *Node) error {
 	o.Say(n.Name, "gets its node.yaml")
-	_, err := o.line(ctx, n.Name, "firstboot offer", bytes.NewReader(n.text))
+	_, err := o.line(ctx, n.Name, contract.TellOffer, bytes.NewReader(n.text))
 	var no *inquiry.No
 	if errors.As(err, &no) || err != nil && !o.took(ctx, *n) {
 		return errors.New(contract.PlainLine(err.Error()))

@@ -49,10 +49,3 @@ func (l *Leave) onlyReplicas() string {
 		"Any other disk it refuses there, until it has forgotten the old one; what only that had is lost then, but for backups. Say so, where kubectl does, before the new %[1]s is switched on:\n%[4]s",
 		l.name, strings.Join(l.storage.Only, ", "), again, forgetByHand(l.name))
 }
-
-// forgetByHand returns the kubectl commands that do what kube's ForgetStorage does.
-func forgetByHand(name string) string {
-	return fmt.Sprintf(`  kubectl -n longhorn-system patch nodes.longhorn.io %[1]s --type merge -p '{"spec":{"allowScheduling":false}}'
-  kubectl -n longhorn-system delete replicas.longhorn.io -l longhornnode=%[1]s
-  kubectl -n longhorn-system delete nodes.longhorn.io %[1]s`, name)
-}

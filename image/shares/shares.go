@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/vault"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/inquiry"
@@ -67,7 +68,7 @@ func Of(f *fleet.Fleet, rows []roster.Row, name string) (*Holders, error) {
 
 const tellTime = 30 * time.Second
 
-// ask runs a firstboot command on a holder.
+// ask runs a command on a holder.
 func (h *Holders) ask(ctx context.Context, holder, command string) ([]byte, error) {
 	s, ok := h.subjects[holder]
 	if !ok {
@@ -75,7 +76,7 @@ func (h *Holders) ask(ctx context.Context, holder, command string) ([]byte, erro
 	}
 	ctx, cancel := context.WithTimeout(ctx, tellTime)
 	defer cancel()
-	out, err := h.tell(ctx, s, "firstboot "+command, nil)
+	out, err := h.tell(ctx, s, command, nil)
 	if err != nil {
 		return nil, inquiry.Plain(err)
 	}
@@ -92,7 +93,7 @@ var reasons = map[vault.Why]string{
 func (h *Holders) Waiting(ctx context.Context) (all []Answer) {
 	for _, name := range h.names {
 		a := Answer{Holder: name}
-		out, err := h.ask(ctx, name, "unlock "+h.node)
+		out, err := h.ask(ctx, name, contract.AskUnlock(h.node))
 		if err == nil {
 			err = a.read(out)
 		}
@@ -156,7 +157,7 @@ func (h *Holders) Unlock(ctx context.Context, shown []Answer) (agreed string, er
 		if !a.Waits {
 			continue
 		}
-		_, fault := h.ask(ctx, a.Holder, "unlock --since "+a.Since.Format(time.RFC3339)+" "+h.node)
+		_, fault := h.ask(ctx, a.Holder, contract.TellUnlock(h.node, a.Since))
 		if fault == nil {
 			return a.Holder, nil
 		}
@@ -174,11 +175,7 @@ func (h *Holders) Revoke(ctx context.Context, names, numbers []string, only bool
 			return nil, fmt.Errorf("%s has the number %q in Headscale, which is none", h.node, n)
 		}
 	}
-	command := strings.Join(append([]string{h.node}, numbers...), " ")
-	if only {
-		command = "--only " + command
-	}
-	command = "revoke " + command
+	command := contract.TellRevoke(h.node, numbers, only)
 	for _, name := range names {
 		if _, fault := h.ask(ctx, name, command); fault != nil {
 			err = errors.Join(err, fmt.Errorf("%s: %w", name, fault))
@@ -187,7 +184,7 @@ func (h *Holders) Revoke(ctx context.Context, names, numbers []string, only bool
 		told = append(told, name)
 	}
 	if err != nil {
-		err = fmt.Errorf("%w\nsay there, whatever way you have to them: firstboot %s", err, command)
+		err = fmt.Errorf("%w\nsay there, whatever way you have to them: %s", err, command)
 	}
 	return told, err
 }

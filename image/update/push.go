@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"time"
@@ -43,7 +42,7 @@ func Push(ctx context.Context, f *fleet.Fleet, s inquiry.Subject, file string) (
 
 // Rollback makes a node try the system before its last update at its next start.
 func Rollback(ctx context.Context, f *fleet.Fleet, s inquiry.Subject) (a Answer, err error) {
-	out, err := inquiry.Tell(ctx, f, s, "firstboot update --json --rollback", nil)
+	out, err := inquiry.Tell(ctx, f, s, contract.TellRollback, nil)
 	if err != nil {
 		return a, errors.New(contract.PlainLine(err.Error()))
 	}
@@ -86,8 +85,7 @@ func (p pusher) push(ctx context.Context, name string) (a Answer, err error) {
 			return a, err
 		}
 		var out []byte
-		command := fmt.Sprintf("firstboot update --json --id %s --from %d -", id, have)
-		if out, err = p.tell(ctx, command, file); err == nil {
+		if out, err = p.tell(ctx, contract.TellUpdate(id, have), file); err == nil {
 			return readAnswer(out)
 		}
 		now, gone := p.askAgain(ctx, id)
@@ -104,7 +102,7 @@ func (p pusher) push(ctx context.Context, name string) (a Answer, err error) {
 
 // ask asks how much of the update the node has.
 func (p pusher) ask(ctx context.Context, id string) (contract.UpdateProgress, error) {
-	out, err := p.tell(ctx, "firstboot update --id "+id, nil)
+	out, err := p.tell(ctx, contract.AskUpdate(id), nil)
 	if err != nil {
 		return contract.UpdateProgress{}, err
 	}

@@ -5,9 +5,6 @@ import (
 	"unicode/utf16"
 )
 
-// loaderGUID is the vendor GUID of the boot loader interface's variables.
-const loaderGUID = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
-
 // efiString decodes a variable as efivarfs shows it: four bytes of attributes, then UTF-16 with a
 // terminating zero.
 func efiString(b []byte) string {

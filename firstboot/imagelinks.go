@@ -12,9 +12,9 @@ import (
 // Symlinks there lead to them.
 type linked struct{ from, to string }
 
-// links returns this node's linked directories: the archives of container images, which k3s
+// linkedDirs returns this node's linked directories: the archives of container images, which k3s
 // imports even while it runs, and on servers the charts, which all servers offer.
-func (m *machine) links() []linked {
+func (m *machine) linkedDirs() []linked {
 	all := []linked{{"/" + contract.ImagesDir, k3sAgent + "/images"}}
 	if m.cfg.Role == node.Server {
 		all = append(all, linked{"/" + contract.ChartsDir, k3sServer + "/static/charts"})
@@ -47,8 +47,8 @@ func (m *machine) differ(l linked) (missing, stale []string, err error) {
 	return missing, stale, nil
 }
 
-func (m *machine) linksDone() (bool, error) {
-	for _, l := range m.links() {
+func (m *machine) imageLinksDone() (bool, error) {
+	for _, l := range m.linkedDirs() {
 		if missing, stale, err := m.differ(l); err != nil || len(missing)+len(stale) > 0 {
 			return false, err
 		}
@@ -56,8 +56,8 @@ func (m *machine) linksDone() (bool, error) {
 	return true, nil
 }
 
-func (m *machine) layLinks() error {
-	for _, l := range m.links() {
+func (m *machine) layImageLinks() error {
+	for _, l := range m.linkedDirs() {
 		missing, stale, err := m.differ(l)
 		if err != nil {
 			return err

@@ -30,8 +30,8 @@ type sealedShare struct {
 	Spare  string        `yaml:"spare"`  // digest of the spare
 }
 
-// seal returns s with its share sealed by the TPM.
-func (m *machine) seal(s *storage, k shares) (*storage, error) {
+// sealShare returns s with its share sealed by the TPM.
+func (m *machine) sealShare(s *storage, k shares) (*storage, error) {
 	sealed, err := m.TPM.Seal([]byte(k.disk.Reveal()))
 	if err != nil {
 		return nil, err
@@ -50,8 +50,8 @@ func (m *machine) seal(s *storage, k shares) (*storage, error) {
 	}, nil
 }
 
-// unseal has the TPM give back the share.
-func (h *Host) unseal(t *sealedShare) (secret.String, error) {
+// unsealShare has the TPM give back the share.
+func (h *Host) unsealShare(t *sealedShare) (secret.String, error) {
 	sealed, err := base64.StdEncoding.DecodeString(t.Sealed)
 	if err != nil {
 		return "", errors.New("what it sealed is damaged")
@@ -86,7 +86,7 @@ func (m *machine) diskShare(ctx context.Context, s *storage) (secret.String, err
 	}
 	spare := cmp.Or(m.ownSpare(s), m.givenSpare(s))
 	if spare.Empty() {
-		share, fault := m.unseal(s.TPM)
+		share, fault := m.unsealShare(s.TPM)
 		if fault == nil {
 			return share, nil
 		}
@@ -109,7 +109,7 @@ func (m *machine) diskShare(ctx context.Context, s *storage) (secret.String, err
 }
 
 // ownSpare is empty while the node is locked.
-func (h *Host) ownSpare(s *storage) secret.String { return h.kept(spareShare, s.TPM.Spare) }
+func (h *Host) ownSpare(s *storage) secret.String { return h.ownShare(spareShare, s.TPM.Spare) }
 
 // givenSpare returns the spare that the owner's word has brought since this program
 // started. It must be remembered: the word is used up, and the other share may need a word
@@ -185,7 +185,7 @@ func (m *machine) resealed(ctx context.Context, s *storage, peer secret.String) 
 	if other, err := m.mayLeave(ctx); err != nil || other {
 		return s, k, errors.Join(refusal, err)
 	}
-	if next, err := m.seal(s, k); err == nil {
+	if next, err := m.sealShare(s, k); err == nil {
 		return next, k, nil
 	}
 	return s, k, refusal
@@ -199,7 +199,7 @@ func (m *machine) openShares(s *storage) (k shares, refusal, err error) {
 		k.spare, err = vault.NewShare(m.Random)
 		return k, nil, err
 	}
-	if k.disk, refusal = m.unseal(s.TPM); refusal == nil {
+	if k.disk, refusal = m.unsealShare(s.TPM); refusal == nil {
 		k.spare, err = vault.Combine(s.TPM.Rest, k.disk)
 		return k, nil, err
 	}
@@ -272,7 +272,7 @@ func (h *Host) DiskShare() (encrypted, sealed bool, fault error) {
 	case s == nil:
 		return false, false, nil
 	case s.TPM != nil:
-		_, err := h.unseal(s.TPM)
+		_, err := h.unsealShare(s.TPM)
 		return true, true, err
 	}
 	_, err = h.TPM.Seal(make([]byte, vault.ShareSize))
