@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,7 +35,8 @@ type object struct {
 		Labels, Annotations map[string]string
 	}
 	Status struct {
-		Addresses []struct{ Type, Address string }
+		Addresses  []struct{ Type, Address string }
+		Conditions []struct{ Type, Status string }
 	}
 }
 
@@ -43,6 +45,20 @@ func (o *object) zone() string { return o.Metadata.Labels["topology.kubernetes.i
 func (o *object) isServer() bool {
 	_, ok := o.Metadata.Labels["node-role.kubernetes.io/control-plane"]
 	return ok
+}
+
+// answers reports whether it is a server that the cluster calls Ready: one that is switched
+// off, or cut off, reaches nobody.
+func (o *object) answers() bool {
+	if !o.isServer() {
+		return false
+	}
+	for _, c := range o.Status.Conditions {
+		if c.Type == "Ready" {
+			return c.Status == "True"
+		}
+	}
+	return false
 }
 
 // internal returns the address by which other nodes know it: the one in the tailnet.
@@ -114,6 +130,25 @@ func (h *Host) reached(ctx context.Context, name string) (by string, err error) 
 	return own.reachedBy(), nil
 }
 
+// nodes returns the nodes of the cluster, as its API tells them a server.
+func (h *Host) nodes(ctx context.Context) ([]object, error) {
+	out, err := h.Net.API(ctx, adminConf, "/api/v1/nodes")
+	if err != nil {
+		return nil, err
+	}
+	var all struct{ Items []object }
+	err = json.Unmarshal(out, &all)
+	return all.Items, err
+}
+
+// onlyServer reports whether this node is the only server that answers: then nobody can reach
+// it from elsewhere. An agent has no access to the list of nodes, and is never the only one.
+func (h *Host) onlyServer(ctx context.Context, name string) bool {
+	all, err := h.nodes(ctx)
+	others := slices.ContainsFunc(all, func(o object) bool { return o.answers() && o.Metadata.Name != name })
+	return err == nil && !others
+}
+
 // reachTime is for one node: its first packet may go through a relay, and if the answer
 // comes too late, a later look gets it.
 const reachTime = 3 * time.Second
@@ -134,16 +169,12 @@ func (m *machine) reachOthers(ctx context.Context, first string) (next string, e
 	if m.cfg.Role != node.Server {
 		return "", nil
 	}
-	out, err := m.Net.API(ctx, adminConf, "/api/v1/nodes")
+	all, err := m.nodes(ctx)
 	if err != nil {
 		return first, err
 	}
-	var all struct{ Items []object }
-	if err := json.Unmarshal(out, &all); err != nil {
-		return first, err
-	}
 	begun := m.Clock.Now()
-	for _, o := range m.asking(all.Items, first) {
+	for _, o := range m.asking(all, first) {
 		if m.Clock.Now().Sub(begun) >= othersTime/2 {
 			return o.Metadata.Name, nil
 		}
@@ -175,14 +206,14 @@ func (m *machine) asking(all []object, first string) (out []*object) {
 	return append(out[at:], out[:at]...)
 }
 
-// mayJudge leaves a node to the servers at other sites, if there are any: for its owner, a
+// mayJudge leaves a node to the servers at other sites, if any is Ready: for its owner, a
 // node that only its neighbours reach is as good as gone.
 func (m *machine) mayJudge(o *object, all []object) bool {
 	if o.zone() != m.cfg.Site {
 		return true
 	}
 	for i := range all {
-		if all[i].isServer() && all[i].zone() != o.zone() {
+		if all[i].answers() && all[i].zone() != o.zone() {
 			return false
 		}
 	}
