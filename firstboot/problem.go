@@ -198,6 +198,7 @@ var texts = map[string]text{
 	"servers-unlike": {"Server %s runs with other settings than this one: %s.", "Give all servers of the cluster the same settings (k3s: config: in node.yaml). Until then, this node works.", true, retry},
 	"k3s-password":   {"The cluster remembers another machine of this name.", "On a server: k3s kubectl delete node %s. In Headscale, delete the old machine of this name, too, if it is still there. The node keeps trying.", true, retry},
 	"k3s-config":     {"The cluster program refuses its settings: %s", "Correct k3s: config: in node.yaml.", true, retry},
+	"k3s-behind":     {"The store of the cluster goes by a newer version than this node has: its update fell back, after all others had theirs.", "The owner sends it the image that the others run, or a mended one: imagebuilder update %s --image FILE --reboot --no-drain.", true, look},
 	"k3s-failed":     {"The cluster program stopped and is started again: %s", "Wait some minutes. If this comes back, read: journalctl -u k3s.", false, wait},
 	"k3s-restarted":  {"The cluster program stopped and was started again.", "Wait half a minute. If this comes back, read: journalctl -u k3s.", false, look},
 	"k3s-silent":     {"The cluster does not answer as it should: %s", "Wait some minutes. If this stays, switch this node off and on, then the servers.", false, wait},

@@ -178,6 +178,7 @@ var germanProblems = map[string]Text{
 	"servers-unlike": {"Der Server %s läuft mit anderen Einstellungen als dieser: %s.", "Geben Sie allen Servern des Clusters dieselben Einstellungen (k3s: config: in node.yaml). Bis dahin arbeitet dieses Gerät."},
 	"k3s-password":   {"Der Cluster erinnert sich an ein anderes Gerät dieses Namens.", "Auf einem Server: k3s kubectl delete node %s. Löschen Sie auch in Headscale das alte Gerät dieses Namens, wenn es noch da ist. Das Gerät versucht es weiter."},
 	"k3s-config":     {"Das Cluster-Programm nimmt seine Einstellungen nicht an: %s", "Berichtigen Sie k3s: config: in node.yaml."},
+	"k3s-behind":     {"Der Speicher des Clusters hat eine neuere Version, als dieses Gerät kennt: Sein Update hat sich nicht bewährt, nachdem alle anderen ihres schon hatten.", "Der Besitzer schickt ihm das Image, das auf den anderen läuft, oder ein verbessertes: imagebuilder update %s --image FILE --reboot --no-drain."},
 	"k3s-failed":     {"Das Cluster-Programm ist stehen geblieben und wird neu gestartet: %s", "Warten Sie einige Minuten. Kommt das wieder, lesen Sie: journalctl -u k3s."},
 	"k3s-restarted":  {"Das Cluster-Programm ist stehen geblieben und wurde neu gestartet.", "Warten Sie eine halbe Minute. Kommt das wieder, lesen Sie: journalctl -u k3s."},
 	"k3s-silent":     {"Der Cluster antwortet nicht, wie er soll: %s", "Warten Sie einige Minuten. Bleibt es so, schalten Sie dieses Gerät aus und ein, danach die Server."},

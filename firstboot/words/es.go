@@ -177,6 +177,7 @@ var spanishProblems = map[string]Text{
 	"servers-unlike": {"El servidor %s funciona con otros ajustes que este: %s.", "Dé a todos los servidores del clúster los mismos ajustes (k3s: config: en node.yaml). Hasta entonces, este equipo trabaja."},
 	"k3s-password":   {"El clúster recuerda otra máquina con este nombre.", "En un servidor: k3s kubectl delete node %s. En Headscale, borre también la máquina vieja con este nombre, si sigue ahí. El equipo sigue intentándolo."},
 	"k3s-config":     {"El programa del clúster rechaza sus ajustes: %s", "Corrija k3s: config: en node.yaml."},
+	"k3s-behind":     {"El almacén del clúster tiene una versión más nueva que la de este equipo: su actualización falló cuando todos los demás ya tenían la suya.", "El dueño le envía la imagen que usan los demás, o una corregida: imagebuilder update %s --image FILE --reboot --no-drain."},
 	"k3s-failed":     {"El programa del clúster se paró y arranca de nuevo: %s", "Espere unos minutos. Si vuelve a pasar, lea: journalctl -u k3s."},
 	"k3s-restarted":  {"El programa del clúster se paró y arrancó de nuevo.", "Espere medio minuto. Si vuelve a pasar, lea: journalctl -u k3s."},
 	"k3s-silent":     {"El clúster no responde como debería: %s", "Espere unos minutos. Si sigue así, apague y encienda este equipo, y luego los servidores."},

@@ -177,6 +177,7 @@ var frenchProblems = map[string]Text{
 	"servers-unlike": {"Le serveur %s tourne avec d’autres réglages que celui-ci : %s.", "Donnez les mêmes réglages à tous les serveurs du cluster (k3s: config: dans node.yaml). D’ici là, cet appareil travaille."},
 	"k3s-password":   {"Le cluster se souvient d’un autre appareil de ce nom.", "Sur un serveur : k3s kubectl delete node %s. Dans Headscale, supprimez aussi l’ancien appareil de ce nom, s’il y est encore. L’appareil réessaie."},
 	"k3s-config":     {"Le programme du cluster refuse ses réglages : %s", "Corrigez k3s: config: dans node.yaml."},
+	"k3s-behind":     {"La base du cluster a une version plus récente que celle de cet appareil : sa mise à jour a échoué alors que tous les autres avaient la leur.", "Le propriétaire lui envoie l’image des autres, ou une image corrigée : imagebuilder update %s --image FILE --reboot --no-drain."},
 	"k3s-failed":     {"Le programme du cluster s’est arrêté et redémarre : %s", "Attendez quelques minutes. Si cela revient, lisez : journalctl -u k3s."},
 	"k3s-restarted":  {"Le programme du cluster s’est arrêté et a été redémarré.", "Attendez une demi-minute. Si cela revient, lisez : journalctl -u k3s."},
 	"k3s-silent":     {"Le cluster ne répond pas comme il le devrait : %s", "Attendez quelques minutes. Si cela reste, éteignez et rallumez cet appareil, puis les serveurs."},

@@ -177,6 +177,7 @@ var portugueseProblems = map[string]Text{
 	"servers-unlike": {"O servidor %s trabalha com outras definições que este: %s.", "Dê as mesmas definições a todos os servidores do cluster (k3s: config: em node.yaml). Até lá, este aparelho trabalha."},
 	"k3s-password":   {"O cluster lembra-se de outra máquina com este nome.", "Num servidor: k3s kubectl delete node %s. No Headscale, apague também a máquina antiga com este nome, se ainda lá estiver. O aparelho continua a tentar."},
 	"k3s-config":     {"O programa do cluster recusa as suas definições: %s", "Corrija k3s: config: em node.yaml."},
+	"k3s-behind":     {"A base do cluster tem uma versão mais nova do que a deste aparelho: a atualização dele falhou depois de todos os outros terem a sua.", "O dono envia-lhe a imagem que os outros usam, ou uma corrigida: imagebuilder update %s --image FILE --reboot --no-drain."},
 	"k3s-failed":     {"O programa do cluster parou e arranca de novo: %s", "Espere alguns minutos. Se voltar a acontecer, leia: journalctl -u k3s."},
 	"k3s-restarted":  {"O programa do cluster parou e foi arrancado de novo.", "Espere meio minuto. Se voltar a acontecer, leia: journalctl -u k3s."},
 	"k3s-silent":     {"O cluster não responde como devia: %s", "Espere alguns minutos. Se continuar, desligue e ligue este aparelho, e depois os servidores."},
