@@ -246,7 +246,8 @@ func TestReachingOthers(t *testing.T) {
 	}
 }
 
-// TestAskingToBeReached: each boot asks once, and leaves what others wrote there.
+// TestAskingToBeReached: each boot asks once, and leaves what others wrote there. Who answered is
+// remembered, for a time when nobody does.
 func TestAskingToBeReached(t *testing.T) {
 	w := watching(t)
 	asked := func() (n int) {
@@ -265,5 +266,13 @@ func TestAskingToBeReached(t *testing.T) {
 	w.watch(2 * time.Minute)
 	if !strings.Contains(w.metadata, `"imagebuilder/boot":"boot-2"`) || asked() != 2 {
 		t.Errorf("%s, asked %d times", w.metadata, asked())
+	}
+	const note = "/var/lib/imagebuilder/firstboot/reached"
+	for boot, want := range []string{1: "", 2: "cabin-pi\n"} {
+		w.metadata = fmt.Sprintf(`"metadata":{"annotations":{"imagebuilder/boot":"boot-2","imagebuilder/reached":"boot-%d cabin-pi"}},`, boot)
+		w.watch(2 * time.Minute)
+		if got := w.text(note); got != want {
+			t.Errorf("reached in boot %d: %q, want %q", boot, got, want)
+		}
 	}
 }

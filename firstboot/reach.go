@@ -3,6 +3,7 @@ package firstboot
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/netip"
 	"slices"
 	"strings"
@@ -102,10 +103,33 @@ func (m *machine) askReach(ctx context.Context) error {
 		return nil
 	}
 	boot, err := m.boot()
-	if err != nil || own.Metadata.Annotations[bootNote] == boot {
+	switch {
+	case err != nil:
+		return err
+	case own.Metadata.Annotations[bootNote] != boot:
+		return m.annotate(ctx, kubeletConf, m.cfg.Node, bootNote, boot)
+	}
+	return m.noteReached(own.reachedBy())
+}
+
+// reachedFile has the first server that reached this node. It counts for an update that comes
+// while the cluster is silent, or before this node has asked in this boot.
+const reachedFile = stateDir + "/reached"
+
+func (m *machine) noteReached(by string) error {
+	if was, err := m.exists(reachedFile); by == "" || was || err != nil {
 		return err
 	}
-	return m.annotate(ctx, kubeletConf, m.cfg.Node, bootNote, boot)
+	return m.write(text644(reachedFile, by+"\n"))
+}
+
+// wasReached reports whether servers look whether they reach this node.
+func (h *Host) wasReached(ctx context.Context, name string) (bool, error) {
+	by, err := h.reached(ctx, name)
+	if err != nil {
+		return h.exists(reachedFile)
+	}
+	return by != "", nil
 }
 
 func (h *Host) boot() (string, error) {
@@ -124,7 +148,10 @@ func (h *Host) reached(ctx context.Context, name string) (by string, err error) 
 		return "", err
 	}
 	boot, err := h.boot()
-	if err != nil || own.Metadata.Annotations[bootNote] != boot { // it has not asked yet
+	if err == nil && own.Metadata.Annotations[bootNote] != boot {
+		err = errors.New("it has not asked yet whether a server reaches it")
+	}
+	if err != nil {
 		return "", err
 	}
 	return own.reachedBy(), nil

@@ -473,6 +473,7 @@ func TestTrial(t *testing.T) {
 	seen := func(voters string) func(*world) {
 		return func(w *world) { server(w); w.put("var/lib/imagebuilder/firstboot/voters", voters) }
 	}
+	onceReached := func(w *world) { w.put("var/lib/imagebuilder/firstboot/reached", "cabin-pi\n") }
 	mended := func(m *artifact.Manifest) { m.Components["k3s"] = "v1.33.9+k3s1" }
 	etcd := "/var/lib/rancher/k3s/server/db/etcd"
 	for name, c := range map[string]struct {
@@ -502,6 +503,9 @@ func TestTrial(t *testing.T) {
 		"no Headscale here":     {change: headscale("v0.29.3")},
 		"it was reached":        {api: map[string]string{own: `{"metadata":{"annotations":{"imagebuilder/boot":"boot-1","imagebuilder/reached":"boot-1 cabin-pi"}}}`}, reached: true},
 		"reached another time":  {api: map[string]string{own: `{"metadata":{"annotations":{"imagebuilder/boot":"boot-1","imagebuilder/reached":"boot-0 cabin-pi"}}}`}},
+		"silent, once reached":  {node: onceReached, reached: true},
+		"not asked, but once":   {node: onceReached, api: map[string]string{own: `{"metadata":{"annotations":{"imagebuilder/boot":"boot-0"}}}`}, reached: true},
+		"not any more":          {node: onceReached, api: map[string]string{own: `{"metadata":{"annotations":{"imagebuilder/boot":"boot-1"}}}`}},
 		"asked another time":    {api: map[string]string{own: `{"metadata":{"annotations":{"imagebuilder/boot":"boot-0","imagebuilder/reached":"boot-0 cabin-pi"}}}`}},
 	} {
 		t.Run(name, func(t *testing.T) {
