@@ -86,6 +86,7 @@ var texts = map[string]text{
 	"offer-wrong":    {"What was handed over bears no valid signature of this node's owner; none of it is used.", "Open the owner's link again, whole and unchanged. If that does not help, ask the owner for a new one.", true, retry},
 	"offer-node":     {"What was handed over is for node %s, this is %s; none of it is used.", "Open the page of that node, or ask the owner for the link for this one.", true, retry},
 	"offer-old":      {"What was handed over was signed %s, and one signed %s was taken already; none of it is used.", "Ask the owner for a new link (imagebuilder key --link).", true, retry},
+	"offer-ahead":    {"What was handed over was signed %s, and here it is only %s; none of it is used.", "The owner sets the clock of their computer right, then makes a new link (imagebuilder key --link) or applies again.", true, retry},
 	"offer-owner":    {"This node does not know its owner's key, so it takes nothing through its page.", "Put node.yaml onto the boot partition: take the card or disk to a computer.", true, retry},
 	"offer-mistake":  {"What was handed over has a mistake: %s", "Ask the owner for a new link (imagebuilder key --link).", true, retry},
 	"offer-large":    {"What was handed over is too large.", "Ask the owner for a new link (imagebuilder key --link).", true, retry},

@@ -67,6 +67,7 @@ var germanProblems = map[string]Text{
 	"offer-wrong":    {"Was übergeben wurde, trägt keine gültige Unterschrift des Besitzers; nichts davon wird verwendet.", "Öffnen Sie den Link des Besitzers noch einmal, ganz und unverändert. Hilft das nicht, bitten Sie ihn um einen neuen."},
 	"offer-node":     {"Was übergeben wurde, ist für Gerät %s, dies ist %s; nichts davon wird verwendet.", "Öffnen Sie die Seite des anderen Geräts, oder bitten Sie den Besitzer um den Link für dieses."},
 	"offer-old":      {"Was übergeben wurde, ist vom %s, und etwas vom %s wurde schon angenommen; nichts davon wird verwendet.", deLink},
+	"offer-ahead":    {"Was übergeben wurde, ist vom %s, und hier ist es erst %s; nichts davon wird verwendet.", "Der Besitzer stellt die Uhr seines Computers richtig und macht dann einen neuen Link (imagebuilder key --link) oder wiederholt imagebuilder apply."},
 	"offer-owner":    {"Dieses Gerät kennt den Schlüssel seines Besitzers nicht und nimmt über seine Seite nichts an.", "Schreiben Sie node.yaml auf die Boot-Partition: dazu muss die Karte oder Platte in einen Computer."},
 	"offer-mistake":  {"In dem, was übergeben wurde, ist ein Fehler: %s", deLink},
 	"offer-large":    {"Was übergeben wurde, ist zu groß.", deLink},

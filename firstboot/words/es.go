@@ -66,6 +66,7 @@ var spanishProblems = map[string]Text{
 	"offer-wrong":    {"Lo entregado no lleva una firma válida del dueño; no se usa nada de ello.", "Abra otra vez el enlace del dueño, entero y sin cambios. Si no ayuda, pídale uno nuevo."},
 	"offer-node":     {"Lo entregado es para el equipo %s, este es %s; no se usa nada de ello.", "Abra la página del otro equipo, o pida al dueño el enlace de este."},
 	"offer-old":      {"Lo entregado se firmó el %s, y algo firmado el %s ya se aceptó; no se usa nada de ello.", esLink},
+	"offer-ahead":    {"Lo entregado se firmó el %s, y aquí es todavía %s; no se usa nada de ello.", "El dueño pone bien el reloj de su ordenador y después hace un enlace nuevo (imagebuilder key --link) o repite imagebuilder apply."},
 	"offer-owner":    {"Este equipo no conoce la clave de su dueño y no acepta nada por su página.", "Escriba node.yaml en la partición de arranque: lleve la tarjeta o el disco a un ordenador."},
 	"offer-mistake":  {"Hay un error en lo entregado: %s", esLink},
 	"offer-large":    {"Lo entregado es demasiado grande.", esLink},

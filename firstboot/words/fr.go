@@ -66,6 +66,7 @@ var frenchProblems = map[string]Text{
 	"offer-wrong":    {"Ce qui a été remis ne porte pas de signature valable du propriétaire ; rien n’en est utilisé.", "Ouvrez encore une fois le lien du propriétaire, entier et inchangé. Si cela n’aide pas, demandez-lui-en un nouveau."},
 	"offer-node":     {"Ce qui a été remis est pour l’appareil %s, celui-ci est %s ; rien n’en est utilisé.", "Ouvrez la page de l’autre appareil, ou demandez au propriétaire le lien de celui-ci."},
 	"offer-old":      {"Ce qui a été remis a été signé le %s, et quelque chose signé le %s a déjà été accepté ; rien n’en est utilisé.", frLink},
+	"offer-ahead":    {"Ce qui a été remis a été signé le %s, et ici nous ne sommes que le %s ; rien n’en est utilisé.", "Le propriétaire met son ordinateur à l’heure, puis fait un nouveau lien (imagebuilder key --link) ou relance imagebuilder apply."},
 	"offer-owner":    {"Cet appareil ne connaît pas la clé de son propriétaire et n’accepte rien par sa page.", "Écrivez node.yaml sur la partition de démarrage : mettez la carte ou le disque dans un ordinateur."},
 	"offer-mistake":  {"Il y a une erreur dans ce qui a été remis : %s", frLink},
 	"offer-large":    {"Ce qui a été remis est trop grand.", frLink},

@@ -66,6 +66,7 @@ var portugueseProblems = map[string]Text{
 	"offer-wrong":    {"O que foi entregue não tem uma assinatura válida do dono; nada disso é usado.", "Abra outra vez a ligação do dono, inteira e sem alterações. Se não ajudar, peça-lhe uma nova."},
 	"offer-node":     {"O que foi entregue é para o aparelho %s, este é %s; nada disso é usado.", "Abra a página do outro aparelho, ou peça ao dono a ligação deste."},
 	"offer-old":      {"O que foi entregue foi assinado em %s, e algo assinado em %s já foi aceite; nada disso é usado.", ptLink},
+	"offer-ahead":    {"O que foi entregue foi assinado em %s, e aqui ainda é %s; nada disso é usado.", "O dono acerta o relógio do computador e depois faz uma ligação nova (imagebuilder key --link) ou repete imagebuilder apply."},
 	"offer-owner":    {"Este aparelho não conhece a chave do seu dono e não aceita nada pela sua página.", "Escreva node.yaml na partição de arranque: leve o cartão ou o disco a um computador."},
 	"offer-mistake":  {"Há um erro no que foi entregue: %s", ptLink},
 	"offer-large":    {"O que foi entregue é demasiado grande.", ptLink},
