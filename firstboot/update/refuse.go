@@ -40,11 +40,12 @@ func (u *update) has() bool {
 		return false
 	}
 	defer p.Close()
+	return u.isRoot(p) && !slices.ContainsFunc(u.in.Boot, func(f artifact.File) bool { return !u.hasFile(&f) })
+}
+
+func (u *update) isRoot(p Partition) bool {
 	sum, err := hashed(io.NewSectionReader(p, 0, u.in.Root.Size))
-	if err != nil || sum != u.in.Root.SHA256 {
-		return false
-	}
-	return !slices.ContainsFunc(u.in.Boot, func(f artifact.File) bool { return !u.hasFile(&f) })
+	return err == nil && sum == u.in.Root.SHA256
 }
 
 func (u *update) hasFile(f *artifact.File) bool {

@@ -123,10 +123,8 @@ func apply(ctx context.Context, h firstboot.Host, s Slots, r io.Reader, size int
 	if size >= 0 && size < u.in.Length {
 		return nil, fmt.Errorf("%w: it has %d bytes, of which %d are there", artifact.ErrTruncated, u.in.Length, size)
 	}
-	if same, err := u.same(); err != nil {
-		return nil, err
-	} else if same {
-		return u.stays()
+	if r, err := u.known(); r != nil || err != nil {
+		return r, err
 	}
 	trial, err := u.accepts(ctx)
 	if err != nil {
