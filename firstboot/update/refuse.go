@@ -113,8 +113,11 @@ func (u *update) refuseK3s() error {
 	if old == next || !released { // an owner's own k3s has no version to compare
 		return nil
 	}
-	if !ok || to < from || to > from+1 { // Kubernetes' version skew policy; etcd's schema does not go back
-		return fmt.Errorf("the update goes from k3s %s to %s: k3s goes one minor version forward at a time, and never back", old, next)
+	switch {
+	case !ok || to < from: // etcd's schema does not go back, nor do a kubelet's files
+		return fmt.Errorf("the update goes from k3s %s to %s: k3s never goes back", old, next)
+	case to > from+1 && u.running.Votes(): // Kubernetes' version skew policy is about the kubelet and the API server: an agent may catch up
+		return fmt.Errorf("the update goes from k3s %s to %s: a server or witness goes one minor version forward at a time", old, next)
 	}
 	return nil
 }
