@@ -44,6 +44,8 @@ type Slots interface {
 	// Prepared returns the trial that was prepared last, nil where it was blessed or there was
 	// none.
 	Prepared() (*contract.Trial, error)
+	// WentBack reports whether a rollback has led to the running system.
+	WentBack() (bool, error)
 	// WithdrawTrial takes back a trial of the other slot that waits for the next start.
 	WithdrawTrial() error
 	// StartTrial makes the next starts, at most tries, those of the other slot. It first records
