@@ -308,6 +308,9 @@ func TestProgress(t *testing.T) {
 	if p := w.progress(digest(rootA)); p.Done != nil {
 		t.Errorf("another one: %+v", p)
 	}
+	if err := (slots{w}).WithdrawTrial(); err != nil { // else it is in place
+		t.Fatal(err)
+	}
 	if _, err := w.receive(id, 0, bytes.NewReader(data[:len(data)/2])); !errors.Is(err, artifact.ErrTruncated) {
 		t.Fatal(err)
 	}
