@@ -20,7 +20,7 @@ const (
 	// clockLife is how long after the image's build the clock is believed
 	// without a time server.
 	clockLife = 10 * 365 * 24 * time.Hour
-	// builderSlack is how much the clock of who built the image may have been fast.
+	// builderSlack is how much the clock of who built the image, or signs, may have been fast.
 	builderSlack = 24 * time.Hour
 )
 

@@ -156,6 +156,12 @@ var faults = []struct {
 		w.ready = false
 		w.journal = "level=fatal msg=\"failed to validate server configuration: critical configuration value mismatch between servers\""
 	}, "k3s-config", []string{"critical configuration value mismatch", "Correct k3s: config:"}, true},
+	{"an etcd that fell back", func(w *world) {
+		w.ready = false
+		w.journal = `{"level":"panic","ts":"2026-11-22T12:00:00.000000Z","caller":"membership/cluster.go:1","msg":"invalid downgrade; server version is lower than determined cluster version","current-server-version":"3.6.5","determined-cluster-version":"3.7"}
+panic: invalid downgrade; server version is lower than determined cluster version
+goroutine 1 [running]:`
+	}, "k3s-behind", []string{"its update fell back", "imagebuilder update home-pi --image FILE --reboot --no-drain"}, true},
 	{"flag", func(w *world) { w.ready = false; w.journal = "Error: flag provided but not defined: -nonsense" }, "k3s-config", []string{"-nonsense"}, true},
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
@@ -72,10 +73,20 @@ func (h *Host) judgeOffer(data []byte) (*given, error) {
 	if sig.Node != now.cfg.Node {
 		return nil, problem("offer-node", sig.Node, now.cfg.Node)
 	}
+	if h.ahead(sig.Time) {
+		return nil, problem("offer-ahead", day(sig.Time), day(h.Clock.Now()))
+	}
 	if !sig.Time.After(now.last.time) {
 		return nil, problem("offer-old", utcTime(sig.Time), utcTime(now.last.time))
 	}
 	return h.successor(now, data, signed{sig.Time, sig.Digest})
+}
+
+// ahead reports whether a signature was made with a clock that is fast. If it were taken, all later
+// ones would be too old until that time. Only a clock that a time server has set can tell.
+func (h *Host) ahead(signed time.Time) bool {
+	synced, err := h.Clock.Synced()
+	return err == nil && synced && signed.After(h.Clock.Now().Add(builderSlack))
 }
 
 // successor returns the configuration that follows the one in force: a node.yaml as it is

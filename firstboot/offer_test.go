@@ -104,6 +104,22 @@ func TestARefusedOfferPushesNoneAside(t *testing.T) {
 	}
 }
 
+// TestSignedAhead: what was signed with a fast clock is not taken, as it would keep out all that is
+// signed with a right one.
+func TestSignedAhead(t *testing.T) {
+	w := lostWorld(t)
+	tomorrow := keyFile(t, "home-pi", "hskey-auth-second", 1, w.now.Add(23*time.Hour))
+	later := keyFile(t, "home-pi", "hskey-auth-second", 1, w.now.Add(25*time.Hour))
+	w.refuses("offer-ahead", later)
+	if err := firstboot.Offer(w.host(), []byte(tomorrow)); err != nil {
+		t.Errorf("a clock that is some hours fast: %v", err)
+	}
+	w.synced = false
+	if err := firstboot.Offer(w.host(), []byte(later)); err != nil {
+		t.Errorf("a node that does not know the time: %v", err)
+	}
+}
+
 // refuses asks what the page answers to a file.
 func (w *world) refuses(code, data string) {
 	w.t.Helper()

@@ -69,6 +69,12 @@ func TestOnTrial(t *testing.T) {
 			w.metadata = `"metadata":{"annotations":{"imagebuilder/boot":"boot-1","imagebuilder/reached":"` + boot + ` cabin-pi"}},`
 		}
 	}
+	servers := func(other func(node string) string) func(*world) {
+		return func(w *world) {
+			w.all = `{"items":[` + kubeNode("home-pi", "home", "100.64.0.7", serverLabel, "") + "," + other(kubeNode("cabin-pi", "cabin", "100.64.0.9", serverLabel, "")) + `]}`
+		}
+	}
+	both := func(first, second func(*world)) func(*world) { return func(w *world) { first(w); second(w) } }
 	for name, c := range map[string]struct {
 		change   func(*world, time.Duration)
 		trial    contract.Trial
@@ -100,6 +106,8 @@ func TestOnTrial(t *testing.T) {
 		"reached":                  {change: at(time.Minute, reached("boot-1")), trial: contract.Trial{Reached: true}, min: 3 * time.Minute, max: 4 * time.Minute},
 		"reached late":             {change: at(5*time.Minute, reached("boot-1")), trial: contract.Trial{Reached: true}, min: 5 * time.Minute, max: 6 * time.Minute},
 		"never reached":            {change: at(0, reached("boot-0")), trial: contract.Trial{Reached: true}, min: 12 * time.Minute, max: 13 * time.Minute, fault: "no server has reached it over the tailnet"},
+		"nobody is there to":       {change: at(0, both(reached("boot-0"), servers(gone))), trial: contract.Trial{Reached: true}, min: 12 * time.Minute, max: 13 * time.Minute},
+		"somebody was":             {change: at(0, both(reached("boot-0"), servers(func(node string) string { return node }))), trial: contract.Trial{Reached: true}, min: 12 * time.Minute, max: 13 * time.Minute, fault: "no server has reached it over the tailnet"},
 		"the cluster says nothing": {change: at(0, func(w *world) { w.ready = false }), trial: contract.Trial{Reached: true}, min: 12 * time.Minute, max: 13 * time.Minute, fault: "connection refused"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -167,9 +175,14 @@ k3s: {init: true, servers: [home-pi, cabin-pi], token: k3s-token-very-secret}
 
 // kubeNode is one of the cluster as its API tells it.
 func kubeNode(name, zone, address, labels, notes string) string {
-	return fmt.Sprintf(`{"metadata":{"name":%q,"labels":{"topology.kubernetes.io/zone":%q%s},"annotations":{%s}},"status":{"addresses":[{"type":"Hostname","address":%q},{"type":"InternalIP","address":%q}]}}`,
+	return fmt.Sprintf(`{"metadata":{"name":%q,"labels":{"topology.kubernetes.io/zone":%q%s},"annotations":{%s}},"status":{"addresses":[{"type":"Hostname","address":%q},{"type":"InternalIP","address":%q}],"conditions":[{"type":"Ready","status":"True"}]}}`,
 		name, zone, labels, notes, name, address)
 }
+
+// gone is a node that was switched off.
+func gone(node string) string { return strings.Replace(node, `"True"`, `"Unknown"`, 1) }
+
+const serverLabel = `,"node-role.kubernetes.io/control-plane":"true"`
 
 // watching is a joined server, after it has looked at the cluster for two minutes.
 func watching(t *testing.T, nodes ...string) *world {
@@ -203,9 +216,10 @@ func (w *world) watch(d time.Duration) {
 }
 
 // TestReachingOthers: a server answers nodes that ask, once for each boot of theirs, if
-// it really reaches them; those of its own site only where no other site has a server.
+// it really reaches them; those of its own site only where no other site has a server that is
+// Ready.
 func TestReachingOthers(t *testing.T) {
-	const server, asks = `,"node-role.kubernetes.io/control-plane":"true"`, `"imagebuilder/boot":"boot-9"`
+	const server, asks = serverLabel, `"imagebuilder/boot":"boot-9"`
 	const there, away = "100.64.0.8", "100.64.0.9"
 	for name, c := range map[string]struct {
 		nodes []string
@@ -218,6 +232,7 @@ func TestReachingOthers(t *testing.T) {
 		"not reached":                 {[]string{kubeNode("cabin-pc", "cabin", away, "", asks)}, ""},
 		"a neighbour, nobody else":    {[]string{kubeNode("cabin-pc", "home", there, "", asks), kubeNode("x", "cabin", away, "", "")}, "boot-9 home-pi"},
 		"a neighbour, others may":     {[]string{kubeNode("cabin-pc", "home", there, "", asks), kubeNode("x", "cabin", away, server, "")}, ""},
+		"a neighbour, others gone":    {[]string{kubeNode("cabin-pc", "home", there, "", asks), gone(kubeNode("x", "cabin", away, server, ""))}, "boot-9 home-pi"},
 		"one of no address":           {[]string{kubeNode("cabin-pc", "cabin", "none", "", asks)}, ""},
 		"another server, at its site": {[]string{kubeNode("cabin-pc", "cabin", there, server, asks)}, "boot-9 home-pi"},
 	} {
@@ -231,7 +246,8 @@ func TestReachingOthers(t *testing.T) {
 	}
 }
 
-// TestAskingToBeReached: each boot asks once, and leaves what others wrote there.
+// TestAskingToBeReached: each boot asks once, and leaves what others wrote there. Who answered is
+// remembered, for a time when nobody does.
 func TestAskingToBeReached(t *testing.T) {
 	w := watching(t)
 	asked := func() (n int) {
@@ -250,5 +266,13 @@ func TestAskingToBeReached(t *testing.T) {
 	w.watch(2 * time.Minute)
 	if !strings.Contains(w.metadata, `"imagebuilder/boot":"boot-2"`) || asked() != 2 {
 		t.Errorf("%s, asked %d times", w.metadata, asked())
+	}
+	const note = "/var/lib/imagebuilder/firstboot/reached"
+	for boot, want := range []string{1: "", 2: "cabin-pi\n"} {
+		w.metadata = fmt.Sprintf(`"metadata":{"annotations":{"imagebuilder/boot":"boot-2","imagebuilder/reached":"boot-%d cabin-pi"}},`, boot)
+		w.watch(2 * time.Minute)
+		if got := w.text(note); got != want {
+			t.Errorf("reached in boot %d: %q, want %q", boot, got, want)
+		}
 	}
 }

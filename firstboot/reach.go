@@ -3,7 +3,9 @@ package firstboot
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,7 +36,8 @@ type object struct {
 		Labels, Annotations map[string]string
 	}
 	Status struct {
-		Addresses []struct{ Type, Address string }
+		Addresses  []struct{ Type, Address string }
+		Conditions []struct{ Type, Status string }
 	}
 }
 
@@ -43,6 +46,20 @@ func (o *object) zone() string { return o.Metadata.Labels["topology.kubernetes.i
 func (o *object) isServer() bool {
 	_, ok := o.Metadata.Labels["node-role.kubernetes.io/control-plane"]
 	return ok
+}
+
+// answers reports whether it is a server that the cluster calls Ready: one that is switched
+// off, or cut off, reaches nobody.
+func (o *object) answers() bool {
+	if !o.isServer() {
+		return false
+	}
+	for _, c := range o.Status.Conditions {
+		if c.Type == "Ready" {
+			return c.Status == "True"
+		}
+	}
+	return false
 }
 
 // internal returns the address by which other nodes know it: the one in the tailnet.
@@ -86,10 +103,33 @@ func (m *machine) askReach(ctx context.Context) error {
 		return nil
 	}
 	boot, err := m.boot()
-	if err != nil || own.Metadata.Annotations[bootNote] == boot {
+	switch {
+	case err != nil:
+		return err
+	case own.Metadata.Annotations[bootNote] != boot:
+		return m.annotate(ctx, kubeletConf, m.cfg.Node, bootNote, boot)
+	}
+	return m.noteReached(own.reachedBy())
+}
+
+// reachedFile has the first server that reached this node. It counts for an update that comes
+// while the cluster is silent, or before this node has asked in this boot.
+const reachedFile = stateDir + "/reached"
+
+func (m *machine) noteReached(by string) error {
+	if was, err := m.exists(reachedFile); by == "" || was || err != nil {
 		return err
 	}
-	return m.annotate(ctx, kubeletConf, m.cfg.Node, bootNote, boot)
+	return m.write(text644(reachedFile, by+"\n"))
+}
+
+// wasReached reports whether servers look whether they reach this node.
+func (h *Host) wasReached(ctx context.Context, name string) (bool, error) {
+	by, err := h.reached(ctx, name)
+	if err != nil {
+		return h.exists(reachedFile)
+	}
+	return by != "", nil
 }
 
 func (h *Host) boot() (string, error) {
@@ -108,10 +148,32 @@ func (h *Host) reached(ctx context.Context, name string) (by string, err error) 
 		return "", err
 	}
 	boot, err := h.boot()
-	if err != nil || own.Metadata.Annotations[bootNote] != boot { // it has not asked yet
+	if err == nil && own.Metadata.Annotations[bootNote] != boot {
+		err = errors.New("it has not asked yet whether a server reaches it")
+	}
+	if err != nil {
 		return "", err
 	}
 	return own.reachedBy(), nil
+}
+
+// nodes returns the nodes of the cluster, as its API tells them a server.
+func (h *Host) nodes(ctx context.Context) ([]object, error) {
+	out, err := h.Net.API(ctx, adminConf, "/api/v1/nodes")
+	if err != nil {
+		return nil, err
+	}
+	var all struct{ Items []object }
+	err = json.Unmarshal(out, &all)
+	return all.Items, err
+}
+
+// onlyServer reports whether this node is the only server that answers: then nobody can reach
+// it from elsewhere. An agent has no access to the list of nodes, and is never the only one.
+func (h *Host) onlyServer(ctx context.Context, name string) bool {
+	all, err := h.nodes(ctx)
+	others := slices.ContainsFunc(all, func(o object) bool { return o.answers() && o.Metadata.Name != name })
+	return err == nil && !others
 }
 
 // reachTime is for one node: its first packet may go through a relay, and if the answer
@@ -134,16 +196,12 @@ func (m *machine) reachOthers(ctx context.Context, first string) (next string, e
 	if m.cfg.Role != node.Server {
 		return "", nil
 	}
-	out, err := m.Net.API(ctx, adminConf, "/api/v1/nodes")
+	all, err := m.nodes(ctx)
 	if err != nil {
 		return first, err
 	}
-	var all struct{ Items []object }
-	if err := json.Unmarshal(out, &all); err != nil {
-		return first, err
-	}
 	begun := m.Clock.Now()
-	for _, o := range m.asking(all.Items, first) {
+	for _, o := range m.asking(all, first) {
 		if m.Clock.Now().Sub(begun) >= othersTime/2 {
 			return o.Metadata.Name, nil
 		}
@@ -175,14 +233,14 @@ func (m *machine) asking(all []object, first string) (out []*object) {
 	return append(out[at:], out[:at]...)
 }
 
-// mayJudge leaves a node to the servers at other sites, if there are any: for its owner, a
+// mayJudge leaves a node to the servers at other sites, if any is Ready: for its owner, a
 // node that only its neighbours reach is as good as gone.
 func (m *machine) mayJudge(o *object, all []object) bool {
 	if o.zone() != m.cfg.Site {
 		return true
 	}
 	for i := range all {
-		if all[i].isServer() && all[i].zone() != o.zone() {
+		if all[i].answers() && all[i].zone() != o.zone() {
 			return false
 		}
 	}

@@ -71,6 +71,9 @@ func ReadRunning(files Files) (*Running, error) {
 	return r, nil
 }
 
+// Votes reports whether this node is a member of its cluster's etcd.
+func (r *Running) Votes() bool { return r.cfg.Role.Votes() }
+
 // NeedsStorage returns the Storage that an image must have to open what this node keeps.
 func (r *Running) NeedsStorage(h Host) (int, error) {
 	text, err := h.storageText()

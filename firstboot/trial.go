@@ -32,14 +32,15 @@ func (r *Running) Trial(ctx context.Context, h Host, slot string, next map[strin
 		return t, err
 	}
 	t.Login = h.Net.Reach(ctx, sshd) == nil
-	by, err := h.reached(ctx, r.cfg.Node) // if the cluster cannot be asked, no server looks
-	t.Reached = err == nil && by != ""
-	return t, nil
+	t.Reached, err = h.wasReached(ctx, r.cfg.Node)
+	return t, err
 }
 
 // withStore has the trial keep the store if this server's etcd has no other members. With
 // others it must not go back: it would have forgotten what it has promised them (Raft). Nor
-// need it: etcd raises the schema only once the last member has the new version.
+// need it: etcd raises the cluster's version, and the schema, only once the last member has the
+// new one. If that last member then falls back, its older etcd does not start any more
+// (k3s-behind). No store that was kept would help: the version is the whole cluster's.
 func (r *Running) withStore(ctx context.Context, h Host, t contract.Trial, next string) (contract.Trial, error) {
 	alone, err := r.votesAlone(ctx, h, next)
 	if err != nil {

@@ -160,6 +160,7 @@ var k3sWords = []struct{ word, code string }{
 	{"flag provided but not defined", "k3s-config"},
 	{"unknown flag", "k3s-config"},
 	{"critical configuration value mismatch", "k3s-config"},
+	{"lower than determined cluster version", "k3s-behind"}, // etcd, MustDetectDowngrade
 }
 
 // k3sFault finds out why k3s does not answer. Until k3s has reported that it is

@@ -77,8 +77,8 @@ has, too, and fetch only the rest. Nodes that run another image refuse.
 
 With --rollback the nodes that are named try at their next boot the system that they
 ran before the last update. Nothing is sent. A node refuses if that system's k3s or
-Headscale is of another minor version. It also refuses if it fell back, because it
-runs that system already. An update that still waits for its restart is only taken
+Headscale is of another minor version. It also refuses if it fell back, or went back
+before, because it runs that system already. An update that still waits for its restart is only taken
 back; an update to what the node runs does the same.
 
 With --write the update becomes a file instead, for a stick. On the node, run

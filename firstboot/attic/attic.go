@@ -170,6 +170,11 @@ func (a Attic) Bless(slot string) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) || err == nil && t.Slot != slot {
 		return err
 	}
+	if err == nil { // noted first: once the trial is removed, nobody knows which way it went
+		if err := a.noteBack(t); err != nil {
+			return err
+		}
+	}
 	if err := a.remove(a.at(contract.TrialFile)); err != nil {
 		return err
 	}

@@ -188,6 +188,34 @@ func TestBlessed(t *testing.T) {
 	}
 }
 
+// TestWentBack: which way the last good trial went is known until the next one, whatever fails on
+// the way.
+func TestWentBack(t *testing.T) {
+	root := newRoot(t)
+	a := In(root)
+	for n, c := range []struct {
+		slot string
+		back bool
+	}{{"b", false}, {"a", true}, {"b", true}, {"a", false}} {
+		next := trial
+		next.Slot, next.Back = c.slot, c.back
+		other := map[string]string{"a": "b", "b": "a"}[c.slot]
+		if err := a.Prepare(other, next); err != nil {
+			t.Fatal(err)
+		}
+		for at := 1; ; at++ {
+			if broken, _ := cut(root, at); broken.Bless(c.slot) == nil {
+				break
+			}
+		}
+		for slot, want := range map[string]bool{c.slot: c.back, other: false} {
+			if back, err := a.WentBack(slot); err != nil || back != want {
+				t.Errorf("trial %d, slot %s: %v, %v", n+1, slot, back, err)
+			}
+		}
+	}
+}
+
 var errCut = errors.New("cut")
 
 // cut returns an attic that fails at its nth step and does no other step after it.

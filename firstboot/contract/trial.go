@@ -15,6 +15,9 @@ const (
 	TrialDir  = "var/lib/imagebuilder/trial"
 	TrialFile = TrialDir + "/trial.json"
 	AtticDir  = TrialDir + "/kept"
+	// BackFile has the slot to which the last trial that was blessed went back, and is
+	// missing if it went forward.
+	BackFile = TrialDir + "/back"
 	// LockedAtticDir is the same as AtticDir for what is encrypted.
 	LockedAtticDir = "var/lib/imagebuilder/vault/kept"
 )

@@ -113,6 +113,9 @@ func (Slots) Prepared() (*contract.Trial, error) {
 	return &t, err
 }
 
+// WentBack reports whether a rollback has led to the running system.
+func (s Slots) WentBack() (bool, error) { return attic.In("/").WentBack(s.Running()) }
+
 const lockFile = "/run/firstboot/update.lock"
 
 // Lock takes the one lock of all updates. A killed process leaves no lock behind.

@@ -148,17 +148,14 @@ func (in incoming) receive(ctx context.Context, r io.Reader) (*Result, error) {
 }
 
 // look refuses an update that its manifest rules out, and returns the length of the whole update in
-// bytes. A result is returned only if the node runs that system already.
+// bytes. A result is returned only if the node has that system already.
 func (in incoming) look(ctx context.Context) (*Result, int64, error) {
 	u, done, err := in.open()
 	if err != nil {
 		return nil, 0, err
 	}
 	defer done()
-	if same, err := u.same(); err != nil {
-		return nil, 0, err
-	} else if same {
-		r, err := u.stays()
+	if r, err := u.known(); r != nil || err != nil {
 		return r, 0, err
 	}
 	if _, err := u.accepts(ctx); err != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/artifact"
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/host"
+	"github.com/going-mobile/imagebuilder/firstboot/slot"
 	"github.com/going-mobile/imagebuilder/firstboot/update"
 )
 
@@ -124,6 +125,53 @@ func TestRefusedEarly(t *testing.T) {
 				t.Errorf("%d bytes were taken, %d are kept", line.n, w.have(digest(data)))
 			}
 		})
+	}
+}
+
+// TestAgain: an update that waits for the restart is neither sent nor written once more, unless it
+// was damaged, or its trial has begun or is not known.
+func TestAgain(t *testing.T) {
+	starts := map[string]string{"pi": "b/vmlinuz", "pc": "loader/entries/imagebuilder-5-b+3.conf", "unified": "EFI/Linux/imagebuilder-2-b+3.efi"}
+	tried := map[string]func(*world){
+		"pi": func(w *world) { w.put("boot/firmware/"+slot.TrialFile, string(slot.TrialEnv("b", 2))) },
+		"pc": func(w *world) { w.put("boot/firmware/"+slot.CountFile, string(slot.CountEnv("5-b", 1))) },
+		"unified": func(w *world) {
+			if err := os.Rename(w.at("boot/firmware/"+starts["unified"]), w.at("boot/firmware/EFI/Linux/imagebuilder-2-b+2-1.efi")); err != nil {
+				t.Fatal(err)
+			}
+		},
+	}
+	for name, b := range boards {
+		for what, change := range map[string]func(*world){
+			"as it was":      nil,
+			"a damaged root": func(w *world) { w.roots["b"][len(newRoot)-1] ^= 1 },
+			"a damaged file": func(w *world) { w.put("boot/firmware/"+starts[name], "something else") },
+			"tried once":     tried[name],
+			"a way back":     func(w *world) { w.trial.Back = true },
+			"not recorded":   func(w *world) { w.trial = contract.Trial{} },
+		} {
+			t.Run(name+" "+what, func(t *testing.T) {
+				w := newWorld(t, b)
+				data := w.artifact(1, nil)
+				want, err := w.receive(digest(data), 0, bytes.NewReader(data))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if change == nil {
+					want.Fetched = 0
+				} else {
+					change(w)
+				}
+				before, line := w.boot(), &counted{r: io.MultiReader(bytes.NewReader(data), forever{})}
+				r, err := w.receive(digest(data), 0, line)
+				if err != nil || *r != *want || digest(w.roots["b"]) != digest(newRoot) {
+					t.Fatalf("%+v, %v", r, err)
+				}
+				if change == nil && (line.n > 64<<10 || !maps.Equal(before, w.boot())) {
+					t.Errorf("%d bytes were taken, or something was written", line.n)
+				}
+			})
+		}
 	}
 }
 
@@ -259,6 +307,9 @@ func TestProgress(t *testing.T) {
 	}
 	if p := w.progress(digest(rootA)); p.Done != nil {
 		t.Errorf("another one: %+v", p)
+	}
+	if err := (slots{w}).WithdrawTrial(); err != nil { // else it is in place
+		t.Fatal(err)
 	}
 	if _, err := w.receive(id, 0, bytes.NewReader(data[:len(data)/2])); !errors.Is(err, artifact.ErrTruncated) {
 		t.Fatal(err)

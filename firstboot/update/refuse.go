@@ -40,11 +40,12 @@ func (u *update) has() bool {
 		return false
 	}
 	defer p.Close()
+	return u.isRoot(p) && !slices.ContainsFunc(u.in.Boot, func(f artifact.File) bool { return !u.hasFile(&f) })
+}
+
+func (u *update) isRoot(p Partition) bool {
 	sum, err := hashed(io.NewSectionReader(p, 0, u.in.Root.Size))
-	if err != nil || sum != u.in.Root.SHA256 {
-		return false
-	}
-	return !slices.ContainsFunc(u.in.Boot, func(f artifact.File) bool { return !u.hasFile(&f) })
+	return err == nil && sum == u.in.Root.SHA256
 }
 
 func (u *update) hasFile(f *artifact.File) bool {
@@ -112,8 +113,11 @@ func (u *update) refuseK3s() error {
 	if old == next || !released { // an owner's own k3s has no version to compare
 		return nil
 	}
-	if !ok || to < from || to > from+1 { // Kubernetes' version skew policy; etcd's schema does not go back
-		return fmt.Errorf("the update goes from k3s %s to %s: k3s goes one minor version forward at a time, and never back", old, next)
+	switch {
+	case !ok || to < from: // etcd's schema does not go back, nor do a kubelet's files
+		return fmt.Errorf("the update goes from k3s %s to %s: k3s never goes back", old, next)
+	case to > from+1 && u.running.Votes(): // Kubernetes' version skew policy is about the kubelet and the API server: an agent may catch up
+		return fmt.Errorf("the update goes from k3s %s to %s: a server or witness goes one minor version forward at a time", old, next)
 	}
 	return nil
 }

@@ -40,6 +40,11 @@ func Rollback(ctx context.Context, h firstboot.Host, s Slots) (result *Result, e
 		}
 		return nil, fmt.Errorf("slot %s has an update that was taken back, or cut off: this node runs what it ran before", u.other)
 	}
+	if back, err := s.WentBack(); err != nil {
+		return nil, err
+	} else if back {
+		return nil, fmt.Errorf("slot %s has the system that this node went back from: it runs what it ran before. To go forward again, send the update", u.other)
+	}
 	if err := s.Settled(); err != nil {
 		return nil, err
 	}

@@ -149,7 +149,21 @@ func TestTakenBack(t *testing.T) {
 	}
 }
 
-// TestRollbackSaidTwice: the connection may break before the node has answered.
+// restart starts the slot on trial, where it is blessed.
+func (w *world) restart() {
+	w.t.Helper()
+	was := w.trial
+	w.edit("proc/cmdline", "slot="+slot.Other(was.Slot), "slot="+was.Slot)
+	if err := (slots{w}).store().MarkGood(); err != nil {
+		w.t.Fatal(err)
+	}
+	if w.trial, w.back = (contract.Trial{}), ""; was.Back {
+		w.back = was.Slot
+	}
+}
+
+// TestRollbackSaidTwice: the connection may break before the node has answered. A node that has gone
+// back does not go forward again by the same words.
 func TestRollbackSaidTwice(t *testing.T) {
 	w := newWorld(t, piBoard)
 	w.before("rpi4", "v1.33.1+k3s1")
@@ -163,6 +177,16 @@ func TestRollbackSaidTwice(t *testing.T) {
 	}
 	if r, err := w.rollback(); err != nil || !r.Installed {
 		t.Errorf("%+v, %v", r, err)
+	}
+	w.restart()
+	w.put("slot-a/usr/lib/os-release", w.text("slot-b/usr/lib/os-release"))
+	w.put("slot-a/"+node.ComponentsFile, w.text("slot-b/"+node.ComponentsFile))
+	if r, err := w.rollback(); err == nil || !strings.Contains(err.Error(), "slot a has the system that this node went back from: it runs what it ran before") || w.leaves() {
+		t.Errorf("gone back: %+v, %v", r, err)
+	}
+	w.back = ""
+	if r, err := w.rollback(); err != nil || !r.Installed {
+		t.Errorf("after an update: %+v, %v", r, err)
 	}
 }
 

@@ -44,6 +44,8 @@ type Slots interface {
 	// Prepared returns the trial that was prepared last, nil where it was blessed or there was
 	// none.
 	Prepared() (*contract.Trial, error)
+	// WentBack reports whether a rollback has led to the running system.
+	WentBack() (bool, error)
 	// WithdrawTrial takes back a trial of the other slot that waits for the next start.
 	WithdrawTrial() error
 	// StartTrial makes the next starts, at most tries, those of the other slot. It first records
@@ -123,10 +125,8 @@ func apply(ctx context.Context, h firstboot.Host, s Slots, r io.Reader, size int
 	if size >= 0 && size < u.in.Length {
 		return nil, fmt.Errorf("%w: it has %d bytes, of which %d are there", artifact.ErrTruncated, u.in.Length, size)
 	}
-	if same, err := u.same(); err != nil {
-		return nil, err
-	} else if same {
-		return u.stays()
+	if r, err := u.known(); r != nil || err != nil {
+		return r, err
 	}
 	trial, err := u.accepts(ctx)
 	if err != nil {

@@ -220,8 +220,9 @@ var refusals = map[string]struct {
 	"a store not back":    {node: func(w *world) { w.owes = attic.ErrOwed }, want: "not put back yet as it was before the trial that failed"},
 	"a silent cluster":    {node: server, want: "does not say whether its etcd has other members, nor did it before"},
 	"no k3s":              {change: func(m *artifact.Manifest) { delete(m.Components, "k3s") }, want: "the update has no k3s"},
-	"k3s far ahead":       {change: func(m *artifact.Manifest) { m.Components["k3s"] = "v1.35.0+k3s1" }, want: "one minor version forward at a time"},
-	"k3s behind":          {change: func(m *artifact.Manifest) { m.Components["k3s"] = "v1.32.9+k3s1" }, want: "and never back"},
+	"k3s far ahead":       {node: server, change: func(m *artifact.Manifest) { m.Components["k3s"] = "v1.35.0+k3s1" }, want: "goes one minor version forward at a time"},
+	"which also votes":    {node: vps("witness"), change: func(m *artifact.Manifest) { m.Components["k3s"] = "v1.35.0+k3s1" }, want: "goes one minor version forward at a time"},
+	"k3s behind":          {change: func(m *artifact.Manifest) { m.Components["k3s"] = "v1.32.9+k3s1" }, want: "k3s never goes back"},
 	"k3s of no number":    {change: func(m *artifact.Manifest) { m.Components["k3s"] = "latest" }, want: "from k3s v1.33.1+k3s1 to latest"},
 	"no Headscale":        {node: withHeadscale, want: "the update has no headscale"},
 	"Headscale far ahead": {node: withHeadscale, change: headscale("v0.31.0"), want: "from Headscale v0.29.3 to v0.31.0: Headscale goes one minor version forward at a time"},
@@ -430,6 +431,7 @@ func TestTaken(t *testing.T) {
 	for name, change := range map[string]func(*artifact.Manifest){
 		"of the same day":   func(m *artifact.Manifest) { m.Made = made },
 		"the same k3s":      func(m *artifact.Manifest) { m.Components["k3s"] = "v1.33.1+k3s1" },
+		"an agent far back": func(m *artifact.Manifest) { m.Components["k3s"] = "v1.35.0+k3s1" },
 		"deferred as here":  func(m *artifact.Manifest) { m.Deferred["k3s"] = digest(rootA) },
 		"no chart":          func(m *artifact.Manifest) { delete(m.Components, "a-chart") },
 		"another component": func(m *artifact.Manifest) { m.Components["argocd-chart"] = "1" },
@@ -473,6 +475,7 @@ func TestTrial(t *testing.T) {
 	seen := func(voters string) func(*world) {
 		return func(w *world) { server(w); w.put("var/lib/imagebuilder/firstboot/voters", voters) }
 	}
+	onceReached := func(w *world) { w.put("var/lib/imagebuilder/firstboot/reached", "cabin-pi\n") }
 	mended := func(m *artifact.Manifest) { m.Components["k3s"] = "v1.33.9+k3s1" }
 	etcd := "/var/lib/rancher/k3s/server/db/etcd"
 	for name, c := range map[string]struct {
@@ -502,6 +505,9 @@ func TestTrial(t *testing.T) {
 		"no Headscale here":     {change: headscale("v0.29.3")},
 		"it was reached":        {api: map[string]string{own: `{"metadata":{"annotations":{"imagebuilder/boot":"boot-1","imagebuilder/reached":"boot-1 cabin-pi"}}}`}, reached: true},
 		"reached another time":  {api: map[string]string{own: `{"metadata":{"annotations":{"imagebuilder/boot":"boot-1","imagebuilder/reached":"boot-0 cabin-pi"}}}`}},
+		"silent, once reached":  {node: onceReached, reached: true},
+		"not asked, but once":   {node: onceReached, api: map[string]string{own: `{"metadata":{"annotations":{"imagebuilder/boot":"boot-0"}}}`}, reached: true},
+		"not any more":          {node: onceReached, api: map[string]string{own: `{"metadata":{"annotations":{"imagebuilder/boot":"boot-1"}}}`}},
 		"asked another time":    {api: map[string]string{own: `{"metadata":{"annotations":{"imagebuilder/boot":"boot-0","imagebuilder/reached":"boot-0 cabin-pi"}}}`}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -107,6 +107,7 @@ type world struct {
 	api     map[string]string // of Kubernetes, by path
 	login   bool              // ssh answers
 	trial   contract.Trial    // that was started
+	back    string            // the slot to which a rollback has led
 	owes    error             // why what the last trial kept is still needed
 	roots   map[string][]byte
 	size    int64  // of a slot

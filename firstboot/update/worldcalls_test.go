@@ -157,6 +157,15 @@ func (w slots) Prepared() (t *contract.Trial, err error) {
 	return t, err
 }
 
+func (w slots) WentBack() (back bool, err error) {
+	err = w.do("went back", func() error {
+		st, err := w.store().Current()
+		back = w.back == st.Current
+		return err
+	})
+	return back, err
+}
+
 func (w slots) StartTrial(t contract.Trial, tries int) error {
 	return w.do("start trial", func() error { w.trial = t; return w.store().StartTrial(t.Slot, tries) })
 }
