@@ -46,6 +46,7 @@ type machine struct {
 	Status struct {
 		Zone       string
 		DiskStatus map[string]struct {
+			DiskUUID   string
 			Conditions []struct{ Type, Status, Reason, Message string }
 		}
 	}
@@ -67,7 +68,7 @@ func (p *patient) disks(group string, all []machine) {
 				why := fmt.Sprintf("%s on %s: %s", name, n.Metadata.Name, strings.TrimSpace(c.Message))
 				if c.Reason == otherDisk {
 					why += fmt.Sprintf(". Connect the disk that it knows or, where that is lost with what only it had, have it forgotten (kubectl -n longhorn-system edit nodes.longhorn.io %s): "+
-						"set its allowScheduling to false, save, and then remove it from disks:", n.Metadata.Name)
+						"set its allowScheduling to false, save, delete its replicas (kubectl -n longhorn-system delete replicas.longhorn.io -l longhorndiskuuid=%s), and then remove it from disks:", n.Metadata.Name, n.Status.DiskStatus[name].DiskUUID)
 				}
 				bad = append(bad, why)
 			}

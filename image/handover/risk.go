@@ -41,7 +41,7 @@ var halves = []field{
 	{"files", "one that is gone from the list stays on the node"},
 	{"k3s.seed.manifests", "what is gone from them goes on in the cluster; where cluster: gitops: was taken away, this ends it, and what it made stays: " +
 		"kubectl -n argocd delete application root; kubectl -n kube-system delete helmchart argocd"},
-	{"k3s.seed.manifests", "volumes that are there keep the number of replicas that they have: kubectl -n longhorn-system patch volumes.longhorn.io NAME --type merge -p '{\"spec\":{\"numberOfReplicas\":2}}'"},
+	{"k3s.seed.manifests", "volumes that are there keep what the storage class had when they were made, as the number of replicas: kubectl -n longhorn-system patch volumes.longhorn.io NAME --type merge -p '{\"spec\":{\"numberOfReplicas\":2}}'"},
 }
 
 // again are steps whose repetition affects more than what changed.
