@@ -3,6 +3,8 @@ package handover
 import (
 	"fmt"
 	"strings"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
 // forCards are fields that a running node cannot change: they make it a different node.
@@ -49,6 +51,20 @@ var again = []field{
 	{"secrets", "every Secret of fleet.yaml gets what its file at home has, also one that was changed in the cluster; " +
 		"pods keep what it had when they started: kubectl -n NAMESPACE rollout restart deploy/NAME"},
 	{"secrets", "one that is gone from fleet.yaml stays in the cluster: kubectl -n NAMESPACE delete secret NAME"},
+}
+
+// raises returns what is to be said of charts that change to another version. Longhorn's
+// cannot be taken back, and restarts what its volumes are attached by.
+func raises(charts []contract.ChartChange) (risks, notes []string) {
+	for _, c := range charts {
+		words := fmt.Sprintf("k3s.seed.manifests: the chart %s takes the place of %s", contract.PlainLine(c.To), contract.PlainLine(c.From))
+		if strings.HasPrefix(c.To, "longhorn-") {
+			risks = append(risks, words+". Longhorn does not go back to an older version: every volume must be whole and have a backup first (imagebuilder status --doctor)")
+			continue
+		}
+		notes = append(notes, words)
+	}
+	return risks, notes
 }
 
 type field struct{ name, words string }

@@ -92,6 +92,9 @@ func TestWhatThePodsAskForIsInTheValues(t *testing.T) {
 		t.Error(diff)
 	}
 	settings := chartValues(t, s.Manifests["longhorn"])["defaultSettings"].(map[string]any)
+	if settings["concurrentAutomaticEngineUpgradePerNodeLimit"] != 1 {
+		t.Error("volumes stay with the engine of an older Longhorn")
+	}
 	if want := fmt.Sprintf(`{"v1":"%[1]d","v2":"%[1]d"}`, seed.LonghornCPU); settings["guaranteedInstanceManagerCPU"] != want {
 		t.Errorf("%v, want %s", settings["guaranteedInstanceManagerCPU"], want)
 	}
