@@ -75,9 +75,9 @@ func whole() api {
 		"3Dkube-system":          `{"items":[{"metadata":{"name":"kube-system","creationTimestamp":"2026-11-01T10:00:00Z"}}]}`,
 		"3Dlonghorn-system":      `{"items":[{"metadata":{"name":"longhorn-system","creationTimestamp":"2026-11-02T10:00:00Z"}}]}`,
 		"/etcdsnapshotfiles":     `{"items":[{"spec":{"s3":{}},"status":{"creationTime":"2026-11-29T00:00:00Z","readyToUse":true}},{"spec":{},"status":{"creationTime":"2026-11-20T00:00:00Z","readyToUse":true}}]}`,
-		"longhorn-system/nodes":  `{"items":[{"metadata":{"name":"cabin-box"},"spec":{"disks":{"default":{"allowScheduling":true}}},"status":{"zone":"cabin","diskStatus":{"default":{"diskUUID":"6f1e","conditions":[{"type":"Schedulable","status":"False"},{"type":"Ready","status":"True","message":"record diskUUID doesn't match"}]}}}}]}`,
+		"longhorn-system/nodes":  `{"items":[{"metadata":{"name":"cabin-box"},"spec":{"disks":{"default":{"allowScheduling":true}}},"status":{"zone":"cabin","diskStatus":{"default":{"diskUUID":"6f1e","conditions":[{"type":"Schedulable","status":"True"},{"type":"Ready","status":"True","message":"record diskUUID doesn't match"}]}}}}]}`,
 		"/helmcharts":            `{"items":[{"metadata":{"name":"traefik"},"status":{"conditions":[{"type":"JobCreated","status":"True"},{"type":"Failed","status":"False"}]}},{"metadata":{"name":"longhorn"},"spec":{"targetNamespace":"longhorn-system"}}]}`,
-		"/volumes": `{"items":[{"metadata":{"name":"pvc-1","creationTimestamp":"2026-11-02T10:00:00Z"},"status":{"robustness":"healthy","lastBackupAt":"2026-11-29T02:23:00Z","kubernetesStatus":{"namespace":"nextcloud","pvcName":"data"}}},
+		"/volumes": `{"items":[{"metadata":{"name":"pvc-1","creationTimestamp":"2026-11-02T10:00:00Z"},"status":{"state":"attached","robustness":"healthy","currentImage":"engine:v2","lastBackupAt":"2026-11-29T02:23:00Z","kubernetesStatus":{"namespace":"nextcloud","pvcName":"data"}}},
 			{"metadata":{"name":"pvc-2"},"status":{"robustness":"unknown","lastBackupAt":"","kubernetesStatus":{"namespace":"gone","pvcName":"data","pvStatus":"Released"}}},
 			{"metadata":{"name":"pvc-3"},"status":{"robustness":"unknown","lastBackupAt":"","kubernetesStatus":{"pvName":"pvc-3","pvStatus":"Available"}}}]}`,
 		"/systembackups": `{"items":[
@@ -89,6 +89,8 @@ func whole() api {
 			{"metadata":{"namespace":"a","name":"suspended","creationTimestamp":"2026-11-02T10:00:00Z"},"spec":{"suspend":true},"status":{"lastScheduleTime":"2026-11-20T01:00:00Z"}},
 			{"metadata":{"namespace":"a","name":"new","creationTimestamp":"2026-11-28T10:00:00Z"},"status":{"lastScheduleTime":"2026-11-29T01:00:00Z"}},
 			{"metadata":{"namespace":"a","name":"monthly","creationTimestamp":"2026-11-02T10:00:00Z"},"status":{}}]}`,
+		"/settings": `{"items":[{"metadata":{"name":"default-engine-image"},"value":"engine:v2"}]}`,
+		"/orphans?labelSelector=longhornnode%3Dcabin-box": `{"items":[{},{}]}`,
 		"/backuptargets": `{"items":[{"spec":{"backupTargetURL":"s3://volumes@eu/"},"status":{"available":true}}]}`,
 		"metrics": `# HELP etcd_network_peer_round_trip_time_seconds Round-Trip-Time histogram between peers
 etcd_network_peer_round_trip_time_seconds_bucket{To="a b",le="0.1"} 10
@@ -197,6 +199,10 @@ func TestAnIllCluster(t *testing.T) {
 		"there are disks: no node has one":                                       {"longhorn-system/nodes", "true", "false"},
 		"disks can be used: default on cabin-box: record diskUUID doesn't match": {"longhorn-system/nodes", `"Ready","status":"True"`, `"Ready","status":"False"`},
 		"disks can be used: default on cabin-box: record diskUUID doesn't match. Connect the disk that it knows or, where that is lost with what only it had, have it forgotten (kubectl -n longhorn-system edit nodes.longhorn.io cabin-box): set its allowScheduling to false, save, delete its replicas (kubectl -n longhorn-system delete replicas.longhorn.io -l longhorndiskuuid=6f1e)": {"longhorn-system/nodes", `"Ready","status":"True"`, `"Ready","status":"False","reason":"DiskFilesystemChanged"`},
+		"volumes have Longhorn's engine: they get engine:v2 one by one, where they are whole, and no newer Longhorn may come before: nextcloud/data has engine:v1":                                                                                                                                                                                                                            {"/volumes", "engine:v2", "engine:v1"},
+		"volumes have Longhorn's engine: no answer": {"/settings", "", "no answer"},
+		"disks can be used: default on cabin-box takes no more replicas: 10 % are free. 2 directories there belong to no volume any more: kubectl -n longhorn-system delete orphans.longhorn.io -l longhornnode=cabin-box": {"longhorn-system/nodes", `"Schedulable","status":"True"`, `"Schedulable","status":"False","message":"10 % are free "`},
+		"volumes' newest backups: nextcloud/data is 57 hours old (it is not attached":     {"/volumes", `"state":"attached","robustness":"healthy","currentImage":"engine:v2","lastBackupAt":"2026-11-29`, `"state":"detached","lastBackupAt":"2026-11-27`},
 		"volumes can be used: no replica is left of nextcloud/data":                       {"/volumes", "healthy", "faulted"},
 		"volumes are whole: a replica is missing of nextcloud/data":                       {"/volumes", "healthy", "degraded"},
 		"volumes' newest backups: nextcloud/data has none":                                {"/volumes", "2026-11-29T02:23:00Z", ""},
