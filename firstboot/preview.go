@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 
@@ -33,7 +34,7 @@ func Foresee(ctx context.Context, h Host, data []byte) (*contract.Preview, error
 	if err := h.notNow(ctx, now, next); err != nil {
 		return nil, err
 	}
-	p := &contract.Preview{}
+	p := &contract.Preview{Charts: otherCharts(now.cfg.K3s.Seed.Manifests, next.cfg.K3s.Seed.Manifests)}
 	if p.Fields, err = h.differences(now, next); err != nil {
 		return nil, err
 	}
@@ -118,6 +119,16 @@ func (m *machine) unlocked() (bool, error) {
 
 // chartFile matches a reference in a seed's manifest to a chart that servers offer.
 var chartFile = regexp.MustCompile(`/static/charts/([^"\s]+)`)
+
+func otherCharts(now, next map[string]string) (all []contract.ChartChange) {
+	for _, name := range slices.Sorted(maps.Keys(next)) {
+		from, to := chartFile.FindStringSubmatch(now[name]), chartFile.FindStringSubmatch(next[name])
+		if from != nil && to != nil && from[1] != to[1] {
+			all = append(all, contract.ChartChange{From: from[1], To: to[1]})
+		}
+	}
+	return all
+}
 
 // lacksCharts refuses a chart that this node's image does not have: it would fail until one
 // has.

@@ -72,6 +72,21 @@ func TestForeseeInForce(t *testing.T) {
 	}
 }
 
+// TestANewerChartIsTold of, by the names of its files.
+func TestANewerChartIsTold(t *testing.T) {
+	with := func(version string) string {
+		return edit(t, owned(t, 1), `longhorn: "kind: HelmChart\n"`, `longhorn: "chart: https://%{KUBERNETES_API}%/static/charts/longhorn-`+version+`.tgz\n"`)
+	}
+	for version, want := range map[string][]contract.ChartChange{"1": nil, "2": {{From: "longhorn-1.tgz", To: "longhorn-2.tgz"}}} {
+		w := joinedWorld(t, with("1"))
+		w.put("/usr/lib/imagebuilder/charts/longhorn-"+version+".tgz", "")
+		p, err := firstboot.Foresee(t.Context(), w.host(), []byte(sign(t, edit(t, with(version), "site: home", "site: cabin"), 1, noon)))
+		if err != nil || !slices.Equal(p.Charts, want) {
+			t.Errorf("%s: %+v, %v", version, p, err)
+		}
+	}
+}
+
 // TestNotNow: what a member is busy with, another node.yaml would spoil; it says so, and
 // takes none.
 func TestNotNow(t *testing.T) {

@@ -134,12 +134,12 @@ func TestServicesFindTheirPods(t *testing.T) {
 		}
 		name := word(s.Value, "spec", "ports", 0, "targetPort")
 		found := selected(pods(t, all), s.Namespace, in(s.Value, "spec", "selector"))
-		if len(found) != 1 || word(found[0].containers()[0], "ports", 0, "name") != name {
+		if len(found) != 1 || word(found[0].template, "spec", "containers", 0, "ports", 0, "name") != name {
 			t.Errorf("service %s/%s finds %v, port %q", s.Namespace, s.Name, found, name)
 			continue
 		}
 		// By its number: names of ports in policies are what controllers differ in.
-		port := in(found[0].containers()[0], "ports", 0, "containerPort")
+		port := in(found[0].template, "spec", "containers", 0, "ports", 0, "containerPort")
 		opens := func(o objects.Object) bool {
 			return o.Kind == "NetworkPolicy" && o.Namespace == s.Namespace && cmp.Equal(in(o.Value, "spec", "podSelector", "matchLabels"), in(s.Value, "spec", "selector")) &&
 				len(list(o.Value, "spec", "ingress", 0, "from")) == 1 && in(o.Value, "spec", "ingress", 0, "ports", 0, "port") == port

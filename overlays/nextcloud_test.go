@@ -63,8 +63,9 @@ func TestAnUpgradeThatWasKilledIsSeen(t *testing.T) {
 		fmt.Sprintf(answer, true, false):  false,
 		fmt.Sprintf(answer, false, true):  false,
 		fmt.Sprintf(answer, true, true):   false,
-		"Internal Server Error":           false,
-		"":                                false,
+		strings.Replace(fmt.Sprintf(answer, false, false), `"installed":true`, `"installed":false`, 1): false, // anyone could install it
+		"Internal Server Error": false,
+		"":                      false,
 	} {
 		if out, err := withPHP(t, script, "echo '"+text+"'", nil); (err == nil) != ready || out != "" {
 			t.Errorf("%q: %v, %q", text, err, out)
@@ -72,5 +73,16 @@ func TestAnUpgradeThatWasKilledIsSeen(t *testing.T) {
 	}
 	if _, err := withPHP(t, script, "exit 1", nil); err == nil {
 		t.Error("no answer is ready")
+	}
+}
+
+// TestNextcloudWaitsForItsDatabase, as long as that takes: its image gives up.
+func TestNextcloudWaitsForItsDatabase(t *testing.T) {
+	count := filepath.Join(t.TempDir(), "asked")
+	out, err := withPHP(t, scriptsOf(t)["nextcloud/nextcloud/database"], "", map[string]string{
+		"pg_isready": "echo >>" + count + "\ntest $(wc -l <" + count + ") -gt 50", "sleep": "",
+	})
+	if asked, _ := os.ReadFile(count); err != nil || len(asked) != 51 || strings.Count(out, "waits for db") != 50 {
+		t.Errorf("%v: asked %d times\n%s", err, len(asked), out)
 	}
 }

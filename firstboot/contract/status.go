@@ -86,6 +86,14 @@ type Preview struct {
 	// Steps are those that the file gives something to do; if it is in force, those not
 	// done yet.
 	Steps []string `json:"steps,omitempty"`
+	// Charts are those of the cluster that change to another file, which is another version.
+	Charts []ChartChange `json:"charts,omitempty"`
+}
+
+// ChartChange are the names of a chart's old and new file.
+type ChartChange struct {
+	From string `json:"from"`
+	To   string `json:"to"`
 }
 
 // ParsePreview reads an answer to AskPreview.

@@ -83,7 +83,7 @@ func TestThePayloadGoesToTheServerThatCreates(t *testing.T) {
 		}
 	}
 	c, err := f.Config("home-pi")
-	if err != nil || !strings.Contains(c.K3s.Seed.Manifests["longhorn"], "defaultClassReplicaCount: 2") || !strings.Contains(c.K3s.Seed.Manifests["longhorn"], "s3://volumes@eu-1/") {
+	if err != nil || !strings.Contains(c.K3s.Seed.Manifests["longhorn"], `numberOfReplicas: "2"`) || !strings.Contains(c.K3s.Seed.Manifests["longhorn"], "s3://volumes@eu-1/") {
 		t.Errorf("%v: %s", err, c.K3s.Seed.Manifests["longhorn"])
 	}
 }

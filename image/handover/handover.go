@@ -194,6 +194,8 @@ func (o *Order) foresee(ctx context.Context, n *Node) {
 	}
 	n.Has, n.Fields, n.Steps = p.InForce, p.Fields, p.Steps
 	n.Risks, n.Notes, n.Against = risks(p.Fields, p.Steps)
+	higher, notes := raises(p.Charts)
+	n.Risks, n.Notes = append(n.Risks, higher...), append(n.Notes, notes...)
 	if why := o.quorum(ctx, *n); why != "" {
 		n.Risks, n.thin = append(n.Risks, why), true
 	}

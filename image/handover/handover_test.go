@@ -42,6 +42,7 @@ type machine struct {
 	falls         bool          // its k3s fails again every minute
 	isNew         bool          // nobody has switched it on yet
 	status        string        // the node's status, "" for one that is well
+	charts        []contract.ChartChange
 
 	has string
 	at  time.Time
@@ -121,7 +122,7 @@ func (w *world) line(_ context.Context, name, command string, input io.Reader) (
 func (w *world) preview(m *machine, data string) map[string]any {
 	switch since := time.Since(m.at); {
 	case unsigned(w.t, m.has) != unsigned(w.t, data) || since < m.takes:
-		return map[string]any{"inForce": false, "fields": m.fields, "steps": m.steps}
+		return map[string]any{"inForce": false, "fields": m.fields, "steps": m.steps, "charts": m.charts}
 	case since < m.takes+m.works, m.falls && since%time.Minute > 40*time.Second:
 		return map[string]any{"inForce": true, "steps": []string{"k3s", "verify"}}
 	}

@@ -3,6 +3,8 @@ package handover
 import (
 	"fmt"
 	"strings"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
 // forCards are fields that a running node cannot change: they make it a different node.
@@ -41,7 +43,7 @@ var halves = []field{
 	{"files", "one that is gone from the list stays on the node"},
 	{"k3s.seed.manifests", "what is gone from them goes on in the cluster; where cluster: gitops: was taken away, this ends it, and what it made stays: " +
 		"kubectl -n argocd delete application root; kubectl -n kube-system delete helmchart argocd"},
-	{"k3s.seed.manifests", "volumes that are there keep the number of replicas that they have: kubectl -n longhorn-system patch volumes.longhorn.io NAME --type merge -p '{\"spec\":{\"numberOfReplicas\":2}}'"},
+	{"k3s.seed.manifests", "volumes that are there keep what the storage class had when they were made, as the number of replicas: kubectl -n longhorn-system patch volumes.longhorn.io NAME --type merge -p '{\"spec\":{\"numberOfReplicas\":2}}'"},
 }
 
 // again are steps whose repetition affects more than what changed.
@@ -49,6 +51,20 @@ var again = []field{
 	{"secrets", "every Secret of fleet.yaml gets what its file at home has, also one that was changed in the cluster; " +
 		"pods keep what it had when they started: kubectl -n NAMESPACE rollout restart deploy/NAME"},
 	{"secrets", "one that is gone from fleet.yaml stays in the cluster: kubectl -n NAMESPACE delete secret NAME"},
+}
+
+// raises returns what is to be said of charts that change to another version. Longhorn's
+// cannot be taken back, and restarts what its volumes are attached by.
+func raises(charts []contract.ChartChange) (risks, notes []string) {
+	for _, c := range charts {
+		words := fmt.Sprintf("k3s.seed.manifests: the chart %s takes the place of %s", contract.PlainLine(c.To), contract.PlainLine(c.From))
+		if strings.HasPrefix(c.To, "longhorn-") {
+			risks = append(risks, words+". Longhorn does not go back to an older version: every volume must be whole and have a backup first (imagebuilder status --doctor)")
+			continue
+		}
+		notes = append(notes, words)
+	}
+	return risks, notes
 }
 
 type field struct{ name, words string }

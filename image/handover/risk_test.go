@@ -7,7 +7,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/image/roster"
 )
 
 // TestEveryRuleIsAboutAField: a rule about what no node calls a change of its would guard
@@ -53,5 +55,26 @@ func fill(v reflect.Value) {
 		for i := range v.NumField() {
 			fill(v.Field(i))
 		}
+	}
+}
+
+// TestANewerLonghornIsAnnounced, and nobody gets it who did not say so: it does not go back.
+func TestANewerLonghornIsAnnounced(t *testing.T) {
+	w := newWorld(t)
+	w.of["pi"].fields = []string{"k3s.seed.manifests"}
+	w.of["pi"].charts = []contract.ChartChange{{From: "argo-cd-10.1.1.tgz", To: "argo-cd-10.2.0.tgz"}, {From: "longhorn-1.12.1.tgz", To: "longhorn-1.13.0.tgz\x1b"}}
+	o, err := w.prepare(roster.Choice{Names: []string{"pi"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := o.Nodes[0]
+	if len(n.Risks) != 1 || !strings.HasPrefix(n.Risks[0], "k3s.seed.manifests: the chart longhorn-1.13.0.tgz") || !strings.Contains(n.Risks[0], "takes the place of longhorn-1.12.1.tgz. Longhorn does not go back") {
+		t.Errorf("%q", n.Risks)
+	}
+	if !slices.Contains(n.Notes, "k3s.seed.manifests: the chart argo-cd-10.2.0.tgz takes the place of argo-cd-10.1.1.tgz") {
+		t.Errorf("%q", n.Notes)
+	}
+	if err := o.Run(t.Context(), false); err == nil || !strings.Contains(err.Error(), "--risky") || len(w.given) > 0 {
+		t.Errorf("%v: given to %v", err, w.given)
 	}
 }

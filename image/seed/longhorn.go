@@ -3,10 +3,14 @@ package seed
 import (
 	_ "embed"
 	"fmt"
+	"strconv"
 	"strings"
+
+	"gopkg.in/yaml.v3"
 
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
+	"github.com/going-mobile/imagebuilder/image/objects"
 )
 
 const (
@@ -15,8 +19,12 @@ const (
 	jobsFile       = "longhorn-jobs"
 )
 
-//go:embed longhorn.yaml
-var longhornValues []byte
+var (
+	//go:embed longhorn.yaml
+	longhornValues []byte
+	//go:embed storageclass.yaml
+	storageClass []byte
+)
 
 // LonghornCPU is the part of a node's processors, in percent, that these values reserve for
 // Longhorn's engines.
@@ -37,7 +45,6 @@ func (b *builder) longhorn(l *Longhorn) {
 	if b.err != nil {
 		return
 	}
-	under(values, "persistence")["defaultClassReplicaCount"] = l.Replicas
 	settings := under(values, "defaultSettings")
 	settings["defaultReplicaCount"] = fmt.Sprintf(`{"v1":"%[1]d","v2":"%[1]d"}`, l.Replicas) // a JSON text: one value per data engine
 	settings["replicaZoneSoftAntiAffinity"] = l.Sites < 2
@@ -53,13 +60,34 @@ func (b *builder) longhorn(l *Longhorn) {
 		store["backupTargetCredentialSecret"] = longhornSecret
 		b.Secrets = append(b.Secrets, s3Secret(l.Backup))
 	}
-	b.file("longhorn", namespace(longhornSpace), b.chart("longhorn", longhornChart, longhornSpace, "abort", values))
+	b.file("longhorn", namespace(longhornSpace), b.class(l.Replicas), b.chart("longhorn", longhornChart, longhornSpace, "abort", values))
 	// The chart defines RecurringJob. k3s retries this file until it has.
 	var all []object
 	for _, j := range jobs {
 		all = append(all, j.object())
 	}
 	b.file(jobsFile, all...)
+}
+
+// class is the ConfigMap from which Longhorn makes its class, and makes it anew when the text
+// changes (longhorn-manager, kubernetes_configmap_controller.go): the parameters of a class
+// are immutable, so k3s could not apply a class with another number of replicas. The chart
+// had this ConfigMap before, and the annotation keeps Helm from deleting it with the release
+// that no longer has it.
+func (b *builder) class(replicas int) object {
+	class := b.defaults("storageclass.yaml", storageClass)
+	if b.err != nil {
+		return nil
+	}
+	under(class, "parameters")["numberOfReplicas"] = strconv.Itoa(replicas)
+	text, err := yaml.Marshal(class)
+	if err == nil {
+		_, err = objects.Parse("storageclass.yaml", text)
+	}
+	b.err = err
+	return object{"apiVersion": "v1", "kind": "ConfigMap", "metadata": object{
+		"name": "longhorn-storageclass", "namespace": longhornSpace, "annotations": object{"helm.sh/resource-policy": "keep"},
+	}, "data": object{"storageclass.yaml": string(text)}}
 }
 
 // s3Secret has the keys that Longhorn's documentation, "Setting a Backup Target", requires.

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -91,6 +92,9 @@ func TestWhatThePodsAskForIsInTheValues(t *testing.T) {
 		t.Error(diff)
 	}
 	settings := chartValues(t, s.Manifests["longhorn"])["defaultSettings"].(map[string]any)
+	if settings["concurrentAutomaticEngineUpgradePerNodeLimit"] != 1 {
+		t.Error("volumes stay with the engine of an older Longhorn")
+	}
 	if want := fmt.Sprintf(`{"v1":"%[1]d","v2":"%[1]d"}`, seed.LonghornCPU); settings["guaranteedInstanceManagerCPU"] != want {
 		t.Errorf("%v, want %s", settings["guaranteedInstanceManagerCPU"], want)
 	}
@@ -103,11 +107,40 @@ func chartValues(t *testing.T, manifest string) (values map[string]any) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := all[1].Value["spec"].(map[string]any)["valuesContent"].(string)
+	text := all[len(all)-1].Value["spec"].(map[string]any)["valuesContent"].(string)
 	if err := yaml.Unmarshal([]byte(text), &values); err != nil {
 		t.Fatal(err)
 	}
 	return values
+}
+
+// TestASiteMayBeAway for weeks: Longhorn's class, which the chart does not make, keeps a
+// failed replica, so that only what changed is sent to it.
+func TestASiteMayBeAway(t *testing.T) {
+	s, err := seed.New(whole())
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := objects.Parse("longhorn", []byte(s.Manifests["longhorn"]))
+	if err != nil || len(all) != 3 || all[1].Kind != "ConfigMap" || all[1].Name != "longhorn-storageclass" {
+		t.Fatalf("%v: %+v", err, all)
+	}
+	if !strings.Contains(s.Manifests["longhorn"], "helm.sh/resource-policy: keep\n") {
+		t.Error("Helm deletes what its release had")
+	}
+	if persistence := chartValues(t, s.Manifests["longhorn"])["persistence"]; !cmp.Equal(persistence, map[string]any{"createStorageClass": false}) {
+		t.Errorf("two make the class: %v", persistence)
+	}
+	text, _ := all[1].Value["data"].(map[string]any)["storageclass.yaml"].(string)
+	class, err := objects.Parse("storageclass.yaml", []byte(text))
+	if err != nil || len(class) != 1 || class[0].Kind != "StorageClass" || class[0].Name != "longhorn" {
+		t.Fatalf("%v: %s", err, text)
+	}
+	parameters, _ := class[0].Value["parameters"].(map[string]any)
+	minutes, _ := parameters["staleReplicaTimeout"].(string)
+	if n, err := strconv.Atoi(minutes); err != nil || n < 7*24*60 || parameters["numberOfReplicas"] != "2" {
+		t.Errorf("%v: %v", err, parameters)
+	}
 }
 
 // TestASeedHasWhatIsWanted and no more: without a bucket there are no backups, and with one
@@ -121,7 +154,7 @@ func TestASeedHasWhatIsWanted(t *testing.T) {
 		t.Fatalf("%+v, %v", s, err)
 	}
 	values, jobs := s.Manifests["longhorn"], s.Manifests["longhorn-jobs"]
-	for _, want := range []string{"replicaZoneSoftAntiAffinity: true", `defaultReplicaCount: '{"v1":"1","v2":"1"}'`, "defaultClassReplicaCount: 1", "nodeDrainPolicy: allow-if-replica-is-stopped"} {
+	for _, want := range []string{"replicaZoneSoftAntiAffinity: true", `defaultReplicaCount: '{"v1":"1","v2":"1"}'`, `numberOfReplicas: "1"`, "nodeDrainPolicy: allow-if-replica-is-stopped"} {
 		if !strings.Contains(values, want) {
 			t.Errorf("no %s in\n%s", want, values)
 		}
@@ -133,7 +166,7 @@ func TestASeedHasWhatIsWanted(t *testing.T) {
 	if text := one.Manifests["traefik"]; err != nil || len(one.Manifests) != 1 || strings.Count(text, "readTimeout: 1h") != 2 || strings.Contains(text, "replicas") {
 		t.Errorf("%v: %s", err, text)
 	}
-	if strings.Contains(values, "backupTarget") || strings.Contains(jobs, "backup") || !strings.Contains(jobs, "snapshot-hourly") {
+	if strings.Contains(values, "backupTarget:") || strings.Contains(jobs, "backup") || !strings.Contains(jobs, "snapshot-hourly") {
 		t.Errorf("%s\n%s", values, jobs)
 	}
 }

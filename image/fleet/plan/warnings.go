@@ -29,7 +29,7 @@ const (
 func warnings(f *fleet.Fleet, p *Plan) []Warning {
 	var out []Warning
 	for _, check := range []func(*fleet.Fleet, *Plan) []Warning{
-		quorum, noLogin, acrossSites, tooSmall, onCards, headscaleCopy, controlURL, addresses, keyExpiry, sites, lookalikes, latest, plainSnapshots, names, sticks, unlocking,
+		quorum, noLogin, acrossSites, tooSmall, onCards, headscaleCopy, controlURL, addresses, keyExpiry, sites, lookalikes, latest, plainSnapshots, names, sticks, unlocking, behindProxy,
 	} {
 		out = append(out, check(f, p)...)
 	}
