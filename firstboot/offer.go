@@ -74,7 +74,7 @@ func (h *Host) judgeOffer(data []byte) (*given, error) {
 		return nil, problem("offer-node", sig.Node, now.cfg.Node)
 	}
 	if h.ahead(sig.Time) {
-		return nil, problem("offer-ahead", day(sig.Time), day(h.Clock.Now()))
+		return nil, problem("offer-ahead", utcTime(sig.Time), utcTime(h.Clock.Now()))
 	}
 	if !sig.Time.After(now.last.time) {
 		return nil, problem("offer-old", utcTime(sig.Time), utcTime(now.last.time))

@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/handover"
 	"github.com/going-mobile/imagebuilder/image/inquiry"
 	"github.com/going-mobile/imagebuilder/image/roster"

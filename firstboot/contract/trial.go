@@ -17,7 +17,7 @@ const (
 	AtticDir  = TrialDir + "/kept"
 	// BackFile has the slot to which the last trial that was blessed went back, and is
 	// missing if it went forward.
-	BackFile = TrialDir + "/back"
+	BackFile = TrialDir + "/rolled-back"
 	// LockedAtticDir is the same as AtticDir for what is encrypted.
 	LockedAtticDir = "var/lib/imagebuilder/vault/kept"
 )
