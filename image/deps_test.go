@@ -33,7 +33,7 @@ const module = "github.com/going-mobile/imagebuilder/"
 var allowed = map[string][]string{
 	"boards":                              {},
 	"cmd/firstboot":                       {"firstboot", "firstboot/backup", "firstboot/contract", "firstboot/display", "firstboot/doctor", "firstboot/holder", "firstboot/host", "firstboot/k3sdata", "firstboot/node", "firstboot/page", "firstboot/report", "firstboot/secret", "firstboot/update", "firstboot/vault"},
-	"cmd/imagebuilder":                    {"boards", "firstboot/contract", "firstboot/nearest", "firstboot/node", "firstboot/secret", "firstboot/strictyaml", "image", "image/atomicfile", "image/authenticode", "image/board", "image/card", "image/component", "image/compress", "image/control", "image/disk", "image/fetch", "image/flash", "image/fleet", "image/fleet/plan", "image/flock", "image/gitops", "image/handover", "image/hardware", "image/headscale", "image/inquiry", "image/inspect", "image/kubeconfig", "image/lab", "image/lab/network", "image/label", "image/lock", "image/mint", "image/objects", "image/oci", "image/oci/reference", "image/overlay", "image/owner", "image/progress", "image/qemu", "image/replace", "image/resurrect", "image/revoke", "image/rollout", "image/roster", "image/shares", "image/timezone", "image/token", "image/tree", "image/update", "image/verify", "overlays"},
+	"cmd/imagebuilder":                    {"boards", "firstboot/contract", "firstboot/nearest", "firstboot/node", "firstboot/secret", "firstboot/strictyaml", "image", "image/atomicfile", "image/authenticode", "image/board", "image/card", "image/component", "image/compress", "image/control", "image/disk", "image/fetch", "image/flash", "image/fleet", "image/fleet/plan", "image/flock", "image/gitops", "image/handover", "image/hardware", "image/headscale", "image/inquiry", "image/inspect", "image/kubeconfig", "image/lab", "image/lab/network", "image/label", "image/lock", "image/mint", "image/objects", "image/oci", "image/oci/reference", "image/overlay", "image/owner", "image/progress", "image/qemu", "image/replace", "image/resurrect", "image/revoke", "image/rollout", "image/roster", "image/shares", "image/timezone", "image/token", "image/tree", "image/update", "image/verify", "image/vps", "overlays"},
 	"cmd/init":                            {"firstboot/initramfs"},
 	"firstboot":                           {"firstboot/contract", "firstboot/disks", "firstboot/k3sconfig", "firstboot/node", "firstboot/secret", "firstboot/sshkey", "firstboot/vault"},
 	"firstboot/artifact":                  {"firstboot/codec", "firstboot/slot"},
@@ -86,7 +86,7 @@ var allowed = map[string][]string{
 	"image/clusterca":                     {"firstboot/contract"},
 	"image/component":                     {"firstboot/contract", "firstboot/nearest", "firstboot/node", "firstboot/strictyaml", "firstboot/transfer", "image/fetch", "image/progress", "image/tree"},
 	"image/compress":                      {"image/progress", "image/qcow2"},
-	"image/control":                       {"firstboot/contract", "firstboot/secret", "image/atomicfile", "image/fleet", "image/headscale", "image/mint", "image/replace", "image/revoke"},
+	"image/control":                       {"firstboot/contract", "firstboot/secret", "image/atomicfile", "image/fleet", "image/headscale", "image/mint", "image/replace", "image/revoke", "image/vps"},
 	"image/deb":                           {"firstboot/deb822", "image/fetch", "image/progress", "image/tree"},
 	"image/disk":                          {"firstboot/contract", "image/progress"},
 	"image/fat":                           {"image/tree"},
@@ -105,7 +105,7 @@ var allowed = map[string][]string{
 	"image/headscale/headscaletest":       {"firstboot/contract", "firstboot/secret", "image/component", "image/fleet", "image/headscale"},
 	"image/headscale/jointest":            {},
 	"image/imagetest":                     {"firstboot/codec", "firstboot/contract", "firstboot/node", "firstboot/slot", "image/disk", "image/fat", "image/manifest", "image/progress", "image/provenance", "image/squashfs", "image/tree"},
-	"image/inquiry":                       {"firstboot/contract", "image/control", "image/fleet"},
+	"image/inquiry":                       {"firstboot/contract", "image/fleet", "image/vps"},
 	"image/inspect":                       {"firstboot/contract", "firstboot/deb822", "firstboot/node", "image/compress", "image/disk", "image/fat", "image/oci", "image/qcow2", "image/squashfs", "image/tree"},
 	"image/kmod":                          {"firstboot/nearest", "image/tree"},
 	"image/kube":                          {"image/clusterca"},
@@ -154,6 +154,7 @@ var allowed = map[string][]string{
 	"image/update":                        {"firstboot/artifact", "firstboot/codec", "firstboot/contract", "firstboot/ctxio", "firstboot/slot", "image/authenticode", "image/boot", "image/fleet", "image/inquiry", "image/inspect", "image/progress", "image/squashfs", "image/verify"},
 	"image/verify":                        {"firstboot/contract", "image/compress", "image/disk", "image/inspect", "image/manifest", "image/progress", "image/provenance"},
 	"image/verity":                        {},
+	"image/vps":                           {"image/fleet"},
 	"overlays":                            {},
 }
 

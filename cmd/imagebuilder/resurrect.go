@@ -16,6 +16,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/headscale"
 	"github.com/going-mobile/imagebuilder/image/resurrect"
+	"github.com/going-mobile/imagebuilder/image/vps"
 )
 
 const resurrectHelp = `Rebuild a cluster that has lost all its machines: from fleet.yaml, the secrets
@@ -213,6 +214,6 @@ func (r *resurrectFlags) forget(cmd *cobra.Command, f *fleet.Fleet, rising *resu
 	if rising.Witness() == "" {
 		return nil
 	}
-	_, err := control.Ask(cmd.Context(), f, r.vps, resurrect.ForgetVote, nil)
+	_, err := vps.Ask(cmd.Context(), f, r.vps, resurrect.ForgetVote, nil)
 	return err
 }
