@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"slices"
 	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot/ctxio"
 )
 
 // longhorn is the API path of Longhorn's objects.
@@ -83,10 +85,8 @@ func (c *Client) ForgetStorage(ctx context.Context, name string) error {
 		if last == nil || waiting.Err() == nil { // an attempt that was cut short has no answer of Longhorn's
 			last = err
 		}
-		select {
-		case <-waiting.Done():
+		if ctxio.Sleep(waiting, time.Second) != nil {
 			return errors.Join(last, ctx.Err())
-		case <-time.After(time.Second):
 		}
 	}
 }
