@@ -108,7 +108,7 @@ var allowed = map[string][]string{
 	"image/inquiry":                       {"firstboot/contract", "image/fleet", "image/vps"},
 	"image/inspect":                       {"firstboot/contract", "firstboot/deb822", "firstboot/node", "image/compress", "image/disk", "image/fat", "image/oci", "image/qcow2", "image/squashfs", "image/tree"},
 	"image/kmod":                          {"firstboot/nearest", "image/tree"},
-	"image/kube":                          {"firstboot/ctxio", "image/clusterca"},
+	"image/kube":                          {"firstboot/contract", "firstboot/ctxio", "image/clusterca"},
 	"image/kubeconfig":                    {"image/clusterca"},
 	"image/lab":                           {"firstboot/contract", "firstboot/ctxio", "firstboot/node", "image/atomicfile", "image/board", "image/card", "image/control", "image/flash", "image/fleet", "image/headscale", "image/lab/network", "image/mint", "image/qemu", "image/qemu/guest"},
 	"image/lab/network":                   {},

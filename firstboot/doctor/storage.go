@@ -8,14 +8,14 @@ import (
 	"strings"
 	"time"
 
-	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
 // storage reports Longhorn's own view of its disks, volumes and backups. A cluster
 // without Longhorn has none.
 func (p *patient) storage(ctx context.Context) {
 	const group, check = "Longhorn (cluster)", "there are disks"
-	nodes, ok := lookFor[machine](ctx, p, group, check, firstboot.LonghornAPI+"nodes")
+	nodes, ok := lookFor[machine](ctx, p, group, check, contract.LonghornAPI+"nodes")
 	if !ok {
 		return
 	}
@@ -29,7 +29,7 @@ func (p *patient) storage(ctx context.Context) {
 	}
 	p.expect(len(sites) > 0, Warning, group, check, "no node has one: label those with room node.longhorn.io/create-default-disk=true")
 	p.disks(group, nodes)
-	volumes, ok := lookFor[volume](ctx, p, group, "volumes are whole", firstboot.LonghornAPI+"volumes")
+	volumes, ok := lookFor[volume](ctx, p, group, "volumes are whole", contract.LonghornAPI+"volumes")
 	if !ok {
 		return
 	}
@@ -111,7 +111,7 @@ func (p *patient) backups(ctx context.Context, volumes []volume) {
 			Conditions []struct{ Type, Message string }
 		}
 	}
-	all, ok := lookFor[target](ctx, p, group, check, firstboot.LonghornAPI+"backuptargets")
+	all, ok := lookFor[target](ctx, p, group, check, contract.LonghornAPI+"backuptargets")
 	if !ok {
 		return
 	}
@@ -149,7 +149,7 @@ func (p *patient) systemBackups(ctx context.Context, group string) {
 			Conditions []struct{ Type, Message string }
 		}
 	}
-	all, ok := lookFor[backup](ctx, p, group, check, firstboot.LonghornAPI+"systembackups")
+	all, ok := lookFor[backup](ctx, p, group, check, contract.LonghornAPI+"systembackups")
 	if !ok {
 		return
 	}
@@ -172,7 +172,7 @@ func (p *patient) systemBackups(ctx context.Context, group string) {
 		}
 		failed = append(failed, why)
 	}
-	p.age(group, check, newest, p.born(ctx, "longhorn-system"), lateBackup, "in the bucket")
+	p.age(group, check, newest, p.born(ctx, contract.LonghornSpace), lateBackup, "in the bucket")
 	p.expect(len(failed) == 0, Warning, group, "the system's backups succeed", "failed since the last good one: "+strings.Join(failed, ", "))
 }
 

@@ -5,12 +5,12 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
 )
 
 const (
-	longhornSpace  = "longhorn-system"
 	longhornSecret = "longhorn-s3"
 	jobsFile       = "longhorn-jobs"
 )
@@ -53,7 +53,7 @@ func (b *builder) longhorn(l *Longhorn) {
 		store["backupTargetCredentialSecret"] = longhornSecret
 		b.Secrets = append(b.Secrets, s3Secret(l.Backup))
 	}
-	b.file("longhorn", namespace(longhornSpace), b.chart("longhorn", longhornChart, longhornSpace, "abort", values))
+	b.file("longhorn", namespace(contract.LonghornSpace), b.chart("longhorn", longhornChart, contract.LonghornSpace, "abort", values))
 	// The chart defines RecurringJob. k3s retries this file until it has.
 	var all []object
 	for _, j := range jobs {
@@ -64,7 +64,7 @@ func (b *builder) longhorn(l *Longhorn) {
 
 // s3Secret has the keys that Longhorn's documentation, "Setting a Backup Target", requires.
 func s3Secret(s *node.S3) node.Secret {
-	return node.Secret{Namespace: longhornSpace, Name: longhornSecret, Data: map[string]secret.String{
+	return node.Secret{Namespace: contract.LonghornSpace, Name: longhornSecret, Data: map[string]secret.String{
 		"AWS_ACCESS_KEY_ID": secret.String(s.AccessKey), "AWS_SECRET_ACCESS_KEY": s.SecretKey,
 		"AWS_ENDPOINTS": secret.String(s.Endpoint), "VIRTUAL_HOSTED_STYLE": "false",
 	}}
@@ -102,5 +102,5 @@ func (j job) object() object {
 	if j.parameters != nil {
 		spec["parameters"] = j.parameters
 	}
-	return object{"apiVersion": "longhorn.io/v1beta2", "kind": "RecurringJob", "metadata": object{"name": j.name, "namespace": longhornSpace}, "spec": spec}
+	return object{"apiVersion": "longhorn.io/v1beta2", "kind": "RecurringJob", "metadata": object{"name": j.name, "namespace": contract.LonghornSpace}, "spec": spec}
 }
