@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
@@ -20,14 +21,7 @@ import (
 // with an event, and still calls the restore completed (restoreVolumes in Longhorn's
 // system_rollout_controller.go).
 
-const (
-	restoredFile = stateDir + "/restored" // names the backup that is back
-
-	longhornSpace = "longhorn-system"
-)
-
-// LonghornAPI is the path of Longhorn's objects in the API; the plural of a kind follows.
-const LonghornAPI = "/apis/longhorn.io/v1beta2/namespaces/" + longhornSpace + "/"
+const restoredFile = stateDir + "/restored" // names the backup that is back
 
 // States of Longhorn 1.12's objects (k8s/pkg/apis/longhorn/v1beta2). A condition whose
 // type is the name of the error state says what is wrong.
@@ -83,7 +77,7 @@ func (m *machine) beginRestore(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := m.apply(ctx, LonghornAPI+"systemrestores/"+restoreName(r.SystemBackup), restoreObject(r.SystemBackup)); err != nil {
+	if err := m.apply(ctx, contract.LonghornAPI+"systemrestores/"+restoreName(r.SystemBackup), restoreObject(r.SystemBackup)); err != nil {
 		return err
 	}
 	return problem("restore-running", r.SystemBackup, "asked for")
@@ -188,7 +182,7 @@ func namespaces(r *node.Restore) []string {
 // longhornState returns the state that most of Longhorn's objects have, and the message
 // of the condition that is an error.
 func (m *machine) longhornState(ctx context.Context, object string) (state, why string, err error) {
-	out, err := m.Net.API(ctx, adminConf, LonghornAPI+object)
+	out, err := m.Net.API(ctx, adminConf, contract.LonghornAPI+object)
 	if err != nil {
 		return "", "", err
 	}
@@ -211,7 +205,7 @@ func (m *machine) longhornState(ctx context.Context, object string) (state, why 
 
 // longhornRoom wants a disk for volumes: a restore that finds none fails after a day.
 func (m *machine) longhornRoom(ctx context.Context) error {
-	out, err := m.Net.API(ctx, adminConf, LonghornAPI+"nodes")
+	out, err := m.Net.API(ctx, adminConf, contract.LonghornAPI+"nodes")
 	if err != nil {
 		return err
 	}
@@ -247,7 +241,7 @@ func restoreName(backup string) string {
 func restoreObject(backup string) map[string]any {
 	return map[string]any{
 		"apiVersion": "longhorn.io/v1beta2", "kind": "SystemRestore",
-		"metadata": map[string]any{"name": restoreName(backup), "namespace": longhornSpace},
+		"metadata": map[string]any{"name": restoreName(backup), "namespace": contract.LonghornSpace},
 		"spec":     map[string]any{"systemBackup": backup},
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
 const (
@@ -100,7 +101,7 @@ func TestVolumesComeBackFirst(t *testing.T) {
 	if job := strings.Replace(brought, "systemrestores/", "longhorn-system-rollout-", 1); len(taken) != 45 || len(job) > 63 {
 		t.Errorf("Longhorn's Job %s is refused", job)
 	}
-	if got := w.applied[firstboot.LonghornAPI+brought]; !strings.Contains(got, `"spec":{"systemBackup":"`+taken+`"}`) {
+	if got := w.applied[contract.LonghornAPI+brought]; !strings.Contains(got, `"spec":{"systemBackup":"`+taken+`"}`) {
 		t.Errorf("asked for: %v", w.applied)
 	}
 	for _, space := range []string{"ide", "nextcloud", "old"} {
@@ -123,7 +124,7 @@ func TestVolumesComeBackOnce(t *testing.T) {
 	}
 	delete(w.longhorn, brought)
 	w.reboot()
-	if s, _ := w.boot(nil); s.State != firstboot.Joined || w.applied[firstboot.LonghornAPI+brought] != "" {
+	if s, _ := w.boot(nil); s.State != firstboot.Joined || w.applied[contract.LonghornAPI+brought] != "" {
 		t.Errorf("%s, %v", s.Line(), w.applied)
 	}
 	if w.text(manifests+"imagebuilder-argocd-root.yaml") == "" {
@@ -152,7 +153,7 @@ func TestARestoreSurvivesEveryFault(t *testing.T) {
 		w := bereft(t)
 		w.longhorn = ready("x", "")
 		w.fault = func(n int, what string) fault {
-			if strings.HasPrefix(what, "apply "+firstboot.LonghornAPI) {
+			if strings.HasPrefix(what, "apply "+contract.LonghornAPI) {
 				w.longhorn[brought] = `{"status":{"state":"Completed"}}`
 			}
 			return f(n, what)

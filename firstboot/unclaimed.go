@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
 // A PersistentVolume whose claim was deleted in the lost cluster must not be bound in the new
@@ -56,7 +58,7 @@ func (m *machine) reserve(ctx context.Context, wanted map[string]bool, away bool
 		}
 		text, err := json.Marshal(map[string]any{
 			"metadata": map[string]any{"resourceVersion": v.Metadata.ResourceVersion}, // a conflict if it was bound meanwhile
-			"spec":     map[string]any{"claimRef": map[string]any{"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": longhornSpace, "name": "unclaimed-" + v.Metadata.Name}},
+			"spec":     map[string]any{"claimRef": map[string]any{"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": contract.LonghornSpace, "name": "unclaimed-" + v.Metadata.Name}},
 		})
 		if err != nil {
 			return err

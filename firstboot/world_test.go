@@ -473,7 +473,7 @@ func (w netWorld) API(_ context.Context, _, path string) (out []byte, err error)
 			out = []byte(cmp.Or(w.longhorn[path], `{"items":[]}`))
 			return nil
 		}
-		if object, ok := strings.CutPrefix(path, firstboot.LonghornAPI); ok || strings.Contains(path, "/persistentvolumeclaims/") {
+		if object, ok := strings.CutPrefix(path, contract.LonghornAPI); ok || strings.Contains(path, "/persistentvolumeclaims/") {
 			text, there := w.longhorn[object]
 			if !there {
 				return firstboot.ErrNoObject

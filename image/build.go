@@ -59,7 +59,7 @@ func build(ctx context.Context, opt Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	in, err := p.gather(ctx, watch)
+	in, early, err := p.gather(ctx, watch)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func build(ctx context.Context, opt Options) (*Result, error) {
 		r.Unchanged, r.Stages = true, watch.stages
 		return r, nil
 	}
-	pkgs, err := p.fetch(ctx, in, watch)
+	pkgs, err := p.fetch(ctx, in, early, watch)
 	if err != nil {
 		return nil, err
 	}
@@ -110,49 +110,51 @@ func build(ctx context.Context, opt Options) (*Result, error) {
 }
 
 // gather finds packages, components and the digests of container images. If the components
-// are not ready when the packages are resolved, packages are decoded meanwhile: a component
-// that takes time is usually a new version, so the image has to be built anyway.
-func (p *plan) gather(ctx context.Context, watch *stopwatch) (*inputs, error) {
+// are not ready when the packages are resolved, packages are decoded meanwhile, and returned as
+// early: a component that takes time is usually a new version, so the image has to be built
+// anyway.
+func (p *plan) gather(ctx context.Context, watch *stopwatch) (in *inputs, early []*deb.Package, err error) {
 	if err := prepareOut(p.opt.Out); err != nil { // before minutes of downloads
-		return nil, err
+		return nil, nil, err
 	}
 	components := begin(ctx, p.findComponents)
 	defer components.close()
 	images := begin(ctx, p.pinImages)
 	defer images.close()
-	in, err := p.resolve(ctx)
+	in, err = p.resolve(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	watch.lap("resolve")
 	if !components.over() {
-		if in.decoded, err = p.decode(ctx, in); err != nil {
-			return nil, err
+		if early, err = p.decode(ctx, in.packages, in.lock.Timestamp); err != nil {
+			return nil, nil, err
 		}
 		watch.lap("packages")
 	}
 	found, err := components.wait()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	in.addComponents(found)
 	watch.lap("components")
 	if in.refs, err = images.wait(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	in.lock.Images = lockImages(in.refs)
 	watch.lap("digests")
-	return in, nil
+	return in, early, nil
 }
 
-// fetch decodes packages while the container images are downloaded. Build calls it only
-// once it knows that something changed: an unchanged build needs no images.
-func (p *plan) fetch(ctx context.Context, in *inputs, watch *stopwatch) ([]*deb.Package, error) {
+// fetch decodes packages, unless gather has, while the container images are downloaded. Build
+// calls it only once it knows that something changed: an unchanged build needs no images.
+func (p *plan) fetch(ctx context.Context, in *inputs, early []*deb.Package, watch *stopwatch) (pkgs []*deb.Package, err error) {
 	images := begin(ctx, func(ctx context.Context) ([]*oci.Image, error) { return p.pullImages(ctx, in.refs) })
 	defer images.close()
-	pkgs, err := p.decode(ctx, in)
-	if err != nil {
-		return nil, err
+	if pkgs = early; pkgs == nil {
+		if pkgs, err = p.decode(ctx, in.packages, in.lock.Timestamp); err != nil {
+			return nil, err
+		}
 	}
 	watch.lap("packages")
 	if in.images, err = images.wait(); err != nil {

@@ -29,10 +29,7 @@ type Kernel struct {
 // modules would drive.
 func WholeKernel(ctx context.Context, opt Options) (*Kernel, error) {
 	p := &plan{opt: opt}
-	mirrors, err := p.mirrors(&inputs{})
-	if err != nil {
-		return nil, err
-	}
+	mirrors, _ := p.mirrors() // a warning is of mirrors that are not asked; the packages are pinned
 	pkgs := slices.DeleteFunc(lockedPackages(opt.Lock, mirrors), func(pkg *apt.Package) bool { return !kernelPackages.MatchString(pkg.Name) })
 	if len(pkgs) == 0 {
 		return nil, errors.New("the lock names no kernel")
@@ -45,7 +42,7 @@ func WholeKernel(ctx context.Context, opt Options) (*Kernel, error) {
 }
 
 func (p *plan) wholeKernel(ctx context.Context, pkgs []*apt.Package) (*Kernel, error) {
-	decoded, err := p.decode(ctx, &inputs{lock: p.opt.Lock, packages: pkgs})
+	decoded, err := p.decode(ctx, pkgs, p.opt.Lock.Timestamp)
 	if err != nil {
 		return nil, err
 	}

@@ -11,7 +11,6 @@ import (
 	"github.com/going-mobile/imagebuilder/image/board"
 	"github.com/going-mobile/imagebuilder/image/boot"
 	"github.com/going-mobile/imagebuilder/image/component"
-	"github.com/going-mobile/imagebuilder/image/deb"
 	"github.com/going-mobile/imagebuilder/image/fetch"
 	"github.com/going-mobile/imagebuilder/image/grub"
 	"github.com/going-mobile/imagebuilder/image/lock"
@@ -37,7 +36,6 @@ var cutDependencies = map[string][]string{
 type inputs struct {
 	lock       *lock.Lock
 	packages   []*apt.Package
-	decoded    []*deb.Package // nil until decode has run
 	components []*component.Resolved
 	refs       []reference.Reference
 	images     []*oci.Image // of refs, once they are fetched
@@ -50,11 +48,9 @@ type inputs struct {
 // resolve turns a plan into pinned packages: those of the given lock, or else those in the
 // mirrors' current indexes.
 func (p *plan) resolve(ctx context.Context) (*inputs, error) {
-	in := &inputs{warnings: p.imageWarnings()}
-	mirrors, err := p.mirrors(in)
-	if err != nil {
-		return nil, err
-	}
+	mirrors, warnings := p.mirrors()
+	in := &inputs{warnings: p.imageWarnings(), hostWarnings: warnings}
+	var err error
 	if p.opt.Lock != nil {
 		err = p.fromLock(ctx, in, mirrors)
 	} else {
@@ -71,15 +67,16 @@ func (p *plan) resolve(ctx context.Context) (*inputs, error) {
 }
 
 // mirrors lists where to get Debian: the mirrors of the options, or else those that the
-// host's apt uses, followed by the snapshot archive.
-func (p *plan) mirrors(in *inputs) (apt.Mirrors, error) {
-	given := apt.Mirrors{Archive: p.opt.Mirrors, Security: p.opt.SecurityMirrors}
+// host's apt uses, followed by the snapshot archive. The warnings are of what the host's apt
+// has that cannot be read.
+func (p *plan) mirrors() (given apt.Mirrors, warnings []string) {
+	given = apt.Mirrors{Archive: p.opt.Mirrors, Security: p.opt.SecurityMirrors}
 	if len(given.Archive) > 0 && len(given.Security) > 0 {
 		return given, nil
 	}
 	host, err := apt.HostMirrors(p.opt.Board.Arch, p.opt.Board.Suite)
 	if err != nil {
-		in.hostWarnings = append(in.hostWarnings, fmt.Sprintf("the host's apt sources: %v", err))
+		warnings = append(warnings, fmt.Sprintf("the host's apt sources: %v", err))
 	}
 	at := p.opt.Now.Truncate(apt.SnapshotInterval) // other builds find what is at this address in the cache
 	if p.opt.Lock != nil {
@@ -92,7 +89,7 @@ func (p *plan) mirrors(in *inputs) (apt.Mirrors, error) {
 	if len(given.Security) == 0 {
 		given.Security = found.Security
 	}
-	return given, nil
+	return given, warnings
 }
 
 func (p *plan) fromArchive(ctx context.Context, in *inputs, mirrors apt.Mirrors) error {

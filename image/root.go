@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
@@ -47,20 +48,17 @@ type slotRoot struct {
 
 // decode downloads and decodes every package. Each is decoded as soon as it arrives, the
 // largest first: if a kernel came last, one processor would be busy with it while the
-// others wait.
-func (p *plan) decode(ctx context.Context, in *inputs) ([]*deb.Package, error) {
-	if in.decoded != nil {
-		return in.decoded, nil
-	}
+// others wait. What no mirror has any more comes from the snapshot of that time.
+func (p *plan) decode(ctx context.Context, pkgs []*apt.Package, snapshot time.Time) ([]*deb.Package, error) {
 	index := map[*apt.Package]int{}
-	for i, pkg := range in.packages {
+	for i, pkg := range pkgs {
 		index[pkg] = i
 	}
-	bySize := slices.Clone(in.packages)
+	bySize := slices.Clone(pkgs)
 	slices.SortStableFunc(bySize, func(a, b *apt.Package) int { return cmp.Compare(b.Size, a.Size) })
 	decoded := make([]*deb.Package, len(bySize))
 	processors := make(chan struct{}, runtime.GOMAXPROCS(0))
-	opt := apt.FetchOptions{Snapshot: in.lock.Timestamp, Progress: p.opt.Progress}
+	opt := apt.FetchOptions{Snapshot: snapshot, Progress: p.opt.Progress}
 	err := apt.Fetch(ctx, p.opt.Cache, bySize, opt, func(pkg *apt.Package, file *fetch.File) (err error) {
 		processors <- struct{}{}
 		defer func() { <-processors }()

@@ -15,6 +15,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/headscale"
 	"github.com/going-mobile/imagebuilder/image/resurrect"
+	"github.com/going-mobile/imagebuilder/image/vps"
 )
 
 const resurrectHelp = `Rebuild a cluster that has lost all its machines: from fleet.yaml, the secrets
@@ -210,6 +211,10 @@ func (r *resurrectFlags) forget(cmd *cobra.Command, f *fleet.Fleet, rising *resu
 	if rising.Witness() == "" {
 		return nil
 	}
-	_, err := control.Ask(cmd.Context(), f, control.Address{SSH: r.vps, Flag: "--ssh"}, resurrect.ForgetVote, nil)
+	at, err := vps.Find(f, r.vps, "--ssh")
+	if err != nil {
+		return err
+	}
+	_, err = vps.Ask(cmd.Context(), f, at, resurrect.ForgetVote, nil)
 	return err
 }

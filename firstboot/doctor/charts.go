@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
 // charts checks those that k3s installs. A chart with failurePolicy abort, as Longhorn's
@@ -47,6 +48,6 @@ const chartFailed = "%[1]s failed, and is not tried again: kubectl -n kube-syste
 	"kubectl -n %[2]s delete secret -l 'owner=helm,name=%[1]s,status in (failed,pending-install,pending-upgrade)'; kubectl -n kube-system delete job helm-install-%[1]s"
 
 func (p *patient) noLonghorn(ctx context.Context) bool {
-	_, err := p.Net.API(ctx, adminConf, firstboot.LonghornAPI+"nodes")
+	_, err := p.Net.API(ctx, adminConf, contract.LonghornAPI+"nodes")
 	return errors.Is(err, firstboot.ErrNoObject)
 }

@@ -8,14 +8,14 @@ import (
 	"strings"
 	"time"
 
-	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
 // storage reports Longhorn's own view of its disks, volumes and backups. A cluster
 // without Longhorn has none.
 func (p *patient) storage(ctx context.Context) {
 	const group, check = "Longhorn (cluster)", "there are disks"
-	nodes, ok := lookFor[machine](ctx, p, group, check, firstboot.LonghornAPI+"nodes")
+	nodes, ok := lookFor[machine](ctx, p, group, check, contract.LonghornAPI+"nodes")
 	if !ok {
 		return
 	}
@@ -29,7 +29,7 @@ func (p *patient) storage(ctx context.Context) {
 	}
 	p.expect(len(sites) > 0, Warning, group, check, "no node has one: label those with room node.longhorn.io/create-default-disk=true")
 	p.disks(ctx, group, nodes)
-	volumes, ok := lookFor[volume](ctx, p, group, "volumes are whole", firstboot.LonghornAPI+"volumes")
+	volumes, ok := lookFor[volume](ctx, p, group, "volumes are whole", contract.LonghornAPI+"volumes")
 	if !ok {
 		return
 	}
@@ -98,7 +98,7 @@ func unused(node string, d disk, c condition) string {
 
 // orphans says how to make room on a node that has data which are no volume's any more.
 func (p *patient) orphans(ctx context.Context, node string) string {
-	all, err := list[struct{}](ctx, p, firstboot.LonghornAPI+"orphans?labelSelector=longhornnode%3D"+node)
+	all, err := list[struct{}](ctx, p, contract.LonghornAPI+"orphans?labelSelector=longhornnode%3D"+node)
 	if err != nil || len(all) == 0 {
 		return ""
 	}
@@ -137,7 +137,7 @@ func (p *patient) volumes(group string, all []volume) {
 func (p *patient) engines(ctx context.Context, group string, all []volume) {
 	const check = "volumes have Longhorn's engine"
 	type setting struct{ Value string }
-	found, ok := lookFor[setting](ctx, p, group, check, firstboot.LonghornAPI+"settings?fieldSelector=metadata.name%3Ddefault-engine-image")
+	found, ok := lookFor[setting](ctx, p, group, check, contract.LonghornAPI+"settings?fieldSelector=metadata.name%3Ddefault-engine-image")
 	if !ok || len(found) != 1 {
 		return
 	}
@@ -160,7 +160,7 @@ func (p *patient) backups(ctx context.Context, volumes []volume) {
 			Conditions []struct{ Type, Message string }
 		}
 	}
-	all, ok := lookFor[target](ctx, p, group, check, firstboot.LonghornAPI+"backuptargets")
+	all, ok := lookFor[target](ctx, p, group, check, contract.LonghornAPI+"backuptargets")
 	if !ok {
 		return
 	}
@@ -198,7 +198,7 @@ func (p *patient) systemBackups(ctx context.Context, group string) {
 			Conditions []struct{ Type, Message string }
 		}
 	}
-	all, ok := lookFor[backup](ctx, p, group, check, firstboot.LonghornAPI+"systembackups")
+	all, ok := lookFor[backup](ctx, p, group, check, contract.LonghornAPI+"systembackups")
 	if !ok {
 		return
 	}
@@ -221,7 +221,7 @@ func (p *patient) systemBackups(ctx context.Context, group string) {
 		}
 		failed = append(failed, why)
 	}
-	p.age(group, check, newest, p.born(ctx, "longhorn-system"), lateBackup, "in the bucket")
+	p.age(group, check, newest, p.born(ctx, contract.LonghornSpace), lateBackup, "in the bucket")
 	p.expect(len(failed) == 0, Warning, group, "the system's backups succeed", "failed since the last good one: "+strings.Join(failed, ", "))
 }
 

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/net/netutil"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/ctxio"
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
 	"github.com/going-mobile/imagebuilder/firstboot/vault"
 )
@@ -89,10 +90,8 @@ func Serve(ctx context.Context, l net.Listener, w Way, b Book, t Tailnet, tell f
 // await returns when still returns false, or ctx ends.
 func await(ctx context.Context, still func() bool) {
 	for still() {
-		select {
-		case <-ctx.Done():
+		if ctxio.Sleep(ctx, time.Second) != nil {
 			return
-		case <-time.After(time.Second):
 		}
 	}
 }

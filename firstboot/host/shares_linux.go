@@ -11,6 +11,7 @@ import (
 	"tailscale.com/tailcfg"
 
 	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/firstboot/ctxio"
 	"github.com/going-mobile/imagebuilder/firstboot/fscrypt"
 	"github.com/going-mobile/imagebuilder/firstboot/holder"
 	"github.com/going-mobile/imagebuilder/firstboot/tpm"
@@ -56,10 +57,8 @@ func (t *Tailnet) Where(ctx context.Context, at netip.Addr) (place netip.Addr) {
 				return direct.Addr()
 			}
 		}
-		select {
-		case <-ctx.Done():
+		if ctxio.Sleep(ctx, pingPause) != nil {
 			return place
-		case <-time.After(pingPause):
 		}
 	}
 	return place

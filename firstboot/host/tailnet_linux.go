@@ -16,6 +16,7 @@ import (
 	"tailscale.com/types/opt"
 
 	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/firstboot/ctxio"
 )
 
 // Tailnet talks to tailscaled's LocalAPI. Keys travel over its socket and never in the arguments of
@@ -101,10 +102,8 @@ func (t *Tailnet) await(ctx context.Context) error {
 			return &firstboot.RefusedError{Message: "it does not know this node any more"}
 		}
 		last = st.BackendState
-		select {
-		case <-ctx.Done():
+		if ctxio.Sleep(ctx, time.Second) != nil {
 			return waiting(ctx, st.Health)
-		case <-time.After(time.Second):
 		}
 	}
 }

@@ -16,11 +16,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/efiboot"
 )
 
-const (
-	efivarsDir = "/sys/firmware/efi/efivars"
-	// globalGUID is the vendor GUID of UEFI's own variables.
-	globalGUID = "8be4df61-93ca-11d2-aa0d-00e098032b8c"
-)
+const efivarsDir = "/" + efiboot.Variables
 
 var errNoUEFI = errors.New("the firmware is no UEFI: it cannot be told what to start")
 
@@ -49,12 +45,12 @@ func efiFile(arch string) string { return `\` + strings.ReplaceAll(loaderFile(ar
 // removable variables, fs/efivarfs/vars.c).
 type efivars struct{}
 
-func (efivars) file(name string) string { return filepath.Join(efivarsDir, name+"-"+globalGUID) }
+func (efivars) file(name string) string { return "/" + efiboot.Variable(name) }
 
 func (efivars) Names() (names []string, err error) {
 	entries, err := os.ReadDir(efivarsDir)
 	for _, e := range entries {
-		if name, ok := strings.CutSuffix(e.Name(), "-"+globalGUID); ok {
+		if name, ok := strings.CutSuffix(e.Name(), "-"+efiboot.Global); ok {
 			names = append(names, name)
 		}
 	}

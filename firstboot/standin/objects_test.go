@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot"
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/host"
 )
 
@@ -57,7 +58,7 @@ func TestObjectsAreWhatTheirControllersSay(t *testing.T) {
 	m.start("server")
 	net := host.New(m.root, nil).Net
 	ctx, conf := context.Background(), "/etc/rancher/k3s/k3s.yaml"
-	const nodes = firstboot.LonghornAPI + "nodes"
+	const nodes = contract.LonghornAPI + "nodes"
 	for _, path := range []string{nodes, nodes + "/home-pi", "/api/v1/namespaces/cloud/persistentvolumeclaims/data"} {
 		if got, err := net.API(ctx, conf, path); !errors.Is(err, firstboot.ErrNoObject) {
 			t.Errorf("%s: %s, %v", path, got, err)
@@ -79,7 +80,7 @@ func TestObjectsAreWhatTheirControllersSay(t *testing.T) {
 		}
 	}
 	restore := []byte(`{"apiVersion":"longhorn.io/v1beta2","kind":"SystemRestore","metadata":{"namespace":"longhorn-system","name":"r-1"},"spec":{"systemBackup":"weekly"}}`)
-	if err := net.Apply(ctx, conf, firstboot.LonghornAPI+"systemrestores/r-1", restore); err == nil {
+	if err := net.Apply(ctx, conf, contract.LonghornAPI+"systemrestores/r-1", restore); err == nil {
 		t.Error("it has a place in no namespace")
 	}
 	const volumes = "/api/v1/persistentvolumes"
@@ -97,7 +98,7 @@ func TestObjectsAreWhatTheirControllersSay(t *testing.T) {
 		t.Errorf("a volume that was given away: %s, %v", got, err)
 	}
 	create(`{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"longhorn-system"}}`)
-	if err := net.Apply(ctx, conf, firstboot.LonghornAPI+"systemrestores/r-1", restore); err != nil {
+	if err := net.Apply(ctx, conf, contract.LonghornAPI+"systemrestores/r-1", restore); err != nil {
 		t.Error(err)
 	}
 }

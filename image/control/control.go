@@ -16,9 +16,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,6 +29,7 @@ import (
 	"github.com/going-mobile/imagebuilder/image/mint"
 	"github.com/going-mobile/imagebuilder/image/replace"
 	"github.com/going-mobile/imagebuilder/image/revoke"
+	"github.com/going-mobile/imagebuilder/image/vps"
 )
 
 // Done says what Init did, or found to be done.
@@ -50,6 +49,16 @@ type Done struct {
 	// Forgotten are the nodes that are no members, and whose last key a restored database does
 	// not know: they need another.
 	Forgotten []string
+}
+
+// Address is where the machine is reached while the name in fleet.yaml does not lead there.
+// The zero value means that name.
+type Address struct {
+	SSH string // HOST or HOST:PORT
+	// APIPort is the port of Headscale's API on that host, "" for the port in fleet.yaml.
+	APIPort string
+	// Flag is how the user names such an address, for errors; "" if that is not possible.
+	Flag string
 }
 
 // keyLife is how long a new API key is valid.
@@ -73,11 +82,11 @@ func Init(ctx context.Context, f *fleet.Fleet, address Address, now func() time.
 	if name == "" {
 		return nil, errors.New("no node of the fleet has role control: its Headscale is somebody else's")
 	}
-	at, err := place(f, address)
+	at, err := vps.Find(f, address.SSH, address.Flag)
 	if err != nil {
 		return nil, err
 	}
-	s := &server{fleet: f, name: name, at: at, now: now}
+	s := &server{fleet: f, name: name, address: address, at: at, now: now}
 	defer s.close()
 	d := &Done{Node: name}
 	if d.Created, err = s.apiKey(ctx); err != nil {
@@ -102,44 +111,13 @@ func Init(ctx context.Context, f *fleet.Fleet, address Address, now func() time.
 	return d, err
 }
 
-// Ask runs a command on the machine, with an input (nil for none), and returns what the
-// command printed.
-func Ask(ctx context.Context, f *fleet.Fleet, address Address, command string, input io.Reader) (string, error) {
-	at, err := place(f, address)
-	if err != nil {
-		return "", err
-	}
-	s := &server{fleet: f, name: f.Control(), at: at}
-	sh, err := s.dial(ctx)
-	if err != nil {
-		return "", err
-	}
-	defer sh.close()
-	return sh.run(ctx, command, input)
-}
-
-// AskMember is Ask at the machine's address in the tailnet, or at its public name if there
-// is no such address or this computer cannot reach it.
-func AskMember(ctx context.Context, f *fleet.Fleet, address netip.Addr, command string, input io.Reader) (string, error) {
-	sh, err := reach(ctx, f, address)
-	if err != nil {
-		return "", err
-	}
-	defer sh.close()
-	return sh.run(ctx, command, input)
-}
-
 // Client returns a client of the fleet's Headscale, with the fleet's API key.
 func Client(f *fleet.Fleet) (*headscale.Client, error) {
 	key, err := f.APIKey()
 	if err != nil {
 		return nil, err
 	}
-	ca, err := f.HeadscaleCA()
-	if err != nil {
-		return nil, err
-	}
-	client, err := headscale.New(f.Cluster.Headscale.URL, key, ca)
+	client, err := connect(f, key)
 	if err != nil {
 		return nil, err
 	}
@@ -147,19 +125,28 @@ func Client(f *fleet.Fleet) (*headscale.Client, error) {
 	return client, nil
 }
 
+func connect(f *fleet.Fleet, key secret.String) (*headscale.Client, error) {
+	ca, err := f.HeadscaleCA()
+	if err != nil {
+		return nil, err
+	}
+	return headscale.New(f.Cluster.Headscale.URL, key, ca)
+}
+
 // server is the machine that runs Headscale.
 type server struct {
-	fleet *fleet.Fleet
-	name  string
-	at    location
-	now   func() time.Time
-	shell *shell // nil until ssh is first needed
-	api   *headscale.Client
+	fleet   *fleet.Fleet
+	name    string
+	address Address   // as it was given
+	at      vps.Place // of its ssh
+	now     func() time.Time
+	shell   *vps.Shell // nil until ssh is first needed
+	api     *headscale.Client
 }
 
 func (s *server) close() {
 	if s.shell != nil {
-		s.shell.close()
+		s.shell.Close()
 	}
 }
 
@@ -190,16 +177,12 @@ func (s *server) apiKey(ctx context.Context) (created bool, err error) {
 }
 
 // open opens a client of the machine's API.
-func (s *server) open(key secret.String) error {
-	ca, err := s.fleet.HeadscaleCA()
-	if err != nil {
+func (s *server) open(key secret.String) (err error) {
+	if s.api, err = connect(s.fleet, key); err != nil {
 		return err
 	}
-	if s.api, err = headscale.New(s.fleet.Cluster.Headscale.URL, key, ca); err != nil {
-		return err
-	}
-	if s.at.explicit {
-		s.api.DialAt(s.at.host, s.at.api)
+	if s.address.SSH != "" {
+		s.api.DialAt(s.at.Host, s.address.APIPort)
 	}
 	return nil
 }
@@ -225,7 +208,7 @@ func (s *server) unreached(ctx context.Context, err error, asked bool) error {
 	url := s.fleet.Cluster.Headscale.URL
 	sh, shut := s.ssh(ctx)
 	if shut != nil && !asked {
-		return fmt.Errorf("no Headscale answers at %s: is %s on, and does the name lead there%s? %w", url, s.name, s.at.otherwise(), err)
+		return fmt.Errorf("no Headscale answers at %s: is %s on, and does the name lead there%s? %w", url, s.name, s.at.Otherwise(), err)
 	}
 	err = fmt.Errorf("%s has Headscale, but not at %s: %w", s.name, url, err)
 	if shut != nil {
@@ -248,20 +231,15 @@ func (s *server) createKey(ctx context.Context, replace bool) (secret.String, er
 	if err != nil {
 		return "", err
 	}
-	out, err := sh.run(ctx, fmt.Sprintf("headscale apikeys create --expiration %dh", int(keyLife.Hours())), nil)
+	out, err := sh.Run(ctx, fmt.Sprintf("headscale apikeys create --expiration %dh", int(keyLife.Hours())), nil)
 	if err != nil {
 		return "", fmt.Errorf("on %s Headscale does not run yet (look there: firstboot status): %w", s.name, err)
 	}
-	key := lastLine(out)
+	key := vps.LastLine(out)
 	if !strings.HasPrefix(key, "hskey-api-") && strings.Count(key, ".") != 1 { // hskey-api- since Headscale 0.28; before, PREFIX.KEY
 		return "", fmt.Errorf("the answer of %s is no API key", s.name)
 	}
 	return secret.String(key), s.fleet.KeepAPIKey(secret.String(key), replace)
-}
-
-func lastLine(s string) string {
-	lines := strings.Split(strings.TrimSpace(s), "\n")
-	return strings.TrimSpace(lines[len(lines)-1])
 }
 
 // furnish creates the user and sets the policy that the fleet needs, unless the server's has
@@ -305,7 +283,7 @@ func (s *server) join(ctx context.Context) (member bool, err error) {
 	}
 	defer m.Close()
 	_, err = m.Hand(ctx, s.name, s.now(), func(key *mint.Key) error {
-		if _, err := sh.run(ctx, contract.TellKey, strings.NewReader(key.Text.Reveal()+"\n")); err != nil {
+		if _, err := sh.Run(ctx, contract.TellKey, strings.NewReader(key.Text.Reveal()+"\n")); err != nil {
 			return fmt.Errorf("%s does not take its key: %w", s.name, err)
 		}
 		return nil
@@ -316,7 +294,7 @@ func (s *server) join(ctx context.Context) (member bool, err error) {
 // waits asks the machine whether it needs a key: a member that is offline may just be
 // starting. While the machine has a problem with its Headscale's name or certificate, it has
 // not come so far as to know, so that is an error.
-func (s *server) waits(ctx context.Context, sh *shell) (bool, error) {
+func (s *server) waits(ctx context.Context, sh *vps.Shell) (bool, error) {
 	p, err := s.problem(ctx, sh)
 	if err != nil || slices.Contains(contract.NeedsKey, p.Code) {
 		return err == nil, err
@@ -328,8 +306,8 @@ func (s *server) waits(ctx context.Context, sh *shell) (bool, error) {
 }
 
 // problem asks the machine what keeps it from joining, the zero Trouble if nothing does.
-func (s *server) problem(ctx context.Context, sh *shell) (contract.Trouble, error) {
-	out, err := sh.run(ctx, contract.AskStatus, nil)
+func (s *server) problem(ctx context.Context, sh *vps.Shell) (contract.Trouble, error) {
+	out, err := sh.Run(ctx, contract.AskStatus, nil)
 	if err != nil {
 		return contract.Trouble{}, fmt.Errorf("ask %s for its status: %w", s.name, err)
 	}
@@ -345,16 +323,16 @@ func (s *server) problem(ctx context.Context, sh *shell) (contract.Trouble, erro
 const mostDrift = 5 * time.Minute
 
 // ssh logs in once, and checks the machine's clock before anything else.
-func (s *server) ssh(ctx context.Context) (*shell, error) {
+func (s *server) ssh(ctx context.Context) (*vps.Shell, error) {
 	if s.shell != nil {
 		return s.shell, nil
 	}
-	sh, err := s.dial(ctx)
+	sh, err := vps.Dial(ctx, s.fleet, s.at)
 	if err != nil {
 		return nil, err
 	}
 	s.shell = sh
-	out, err := sh.run(ctx, "date +%s", nil)
+	out, err := sh.Run(ctx, "date +%s", nil)
 	if err != nil {
 		return nil, fmt.Errorf("ask %s for the time: %w", s.name, err)
 	}

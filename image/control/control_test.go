@@ -29,10 +29,11 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 	"github.com/going-mobile/imagebuilder/image/headscale/headscaletest"
+	"github.com/going-mobile/imagebuilder/image/vps"
 )
 
-// vps is the machine to bring into service: a real Headscale behind TLS, and an ssh server.
-type vps struct {
+// machine is the machine to bring into service: a real Headscale behind TLS, and an ssh server.
+type machine struct {
 	t     *testing.T
 	hs    *headscaletest.Server
 	dir   string // of the fleet
@@ -64,8 +65,8 @@ nodes:
   home-pi: {board: rpi4, site: home, role: server}
 `
 
-func newVPS(t *testing.T) *vps {
-	v := &vps{t: t, hs: headscaletest.Start(t), dir: t.TempDir(), in: make(chan struct{}, 1)}
+func newVPS(t *testing.T) *machine {
+	v := &machine{t: t, hs: headscaletest.Start(t), dir: t.TempDir(), in: make(chan struct{}, 1)}
 	v.setPolicy("{}")
 	u, err := url.Parse(v.hs.URL)
 	if err != nil {
@@ -92,7 +93,7 @@ func newVPS(t *testing.T) *vps {
 	return v
 }
 
-func (v *vps) write(name, text string) {
+func (v *machine) write(name, text string) {
 	v.t.Helper()
 	path := filepath.Join(v.dir, name)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -103,7 +104,7 @@ func (v *vps) write(name, text string) {
 	}
 }
 
-func (v *vps) newKey(name string) ssh.Signer {
+func (v *machine) newKey(name string) ssh.Signer {
 	v.t.Helper()
 	_, key, err := ed25519.GenerateKey(nil)
 	if err != nil {
@@ -121,7 +122,7 @@ func (v *vps) newKey(name string) ssh.Signer {
 	return signer
 }
 
-func (v *vps) serve(config *ssh.ServerConfig) {
+func (v *machine) serve(config *ssh.ServerConfig) {
 	for {
 		conn, err := v.shell.Accept()
 		if err != nil {
@@ -145,7 +146,7 @@ func (v *vps) serve(config *ssh.ServerConfig) {
 	}
 }
 
-func (v *vps) session(c ssh.NewChannel) {
+func (v *machine) session(c ssh.NewChannel) {
 	channel, requests, err := c.Accept()
 	if err != nil {
 		return
@@ -165,7 +166,7 @@ func (v *vps) session(c ssh.NewChannel) {
 }
 
 // run does what the real machine would (firstboot/vmtest has that).
-func (v *vps) run(command, input string) (out string, status uint32) {
+func (v *machine) run(command, input string) (out string, status uint32) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.asked = append(v.asked, command)
@@ -177,7 +178,7 @@ func (v *vps) run(command, input string) (out string, status uint32) {
 	case contract.AskStatus:
 		return fmt.Sprintf(`{"state":"needs-person","problem":{"code":%q,"summary":"words of %[1]s.","remedy":"Do it."}}`, v.problem), 0
 	case "talk without end":
-		return strings.Repeat("x", 3*MaxAnswer), 0
+		return strings.Repeat("x", 3*vps.MaxOutput), 0
 	case "firstboot key":
 		v.key = strings.TrimSpace(input)
 		return "", 0
@@ -185,7 +186,7 @@ func (v *vps) run(command, input string) (out string, status uint32) {
 	return "", 127
 }
 
-func (v *vps) init() (*Done, error) {
+func (v *machine) init() (*Done, error) {
 	f, err := fleet.LoadFile(filepath.Join(v.dir, "fleet.yaml"), nil)
 	if err != nil {
 		v.t.Fatal(err)
@@ -193,7 +194,7 @@ func (v *vps) init() (*Done, error) {
 	return Init(v.t.Context(), f, Address{SSH: v.shell.Addr().String(), Flag: "--address"}, time.Now)
 }
 
-func (v *vps) fails(why string, words ...string) {
+func (v *machine) fails(why string, words ...string) {
 	v.t.Helper()
 	_, err := v.init()
 	for _, w := range words {
@@ -244,6 +245,12 @@ func TestInit(t *testing.T) {
 	v.fails("an older key", "there is an API key already in secrets/headscale.key")
 }
 
+// at is the place of a listener.
+func at(l net.Listener) vps.Place {
+	host, port, _ := net.SplitHostPort(l.Addr().String())
+	return vps.Place{Host: host, Port: port}
+}
+
 // TestAskIsBounded: a machine in the wrong hands cannot fill this computer's memory.
 func TestAskIsBounded(t *testing.T) {
 	v := newVPS(t)
@@ -251,7 +258,7 @@ func TestAskIsBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if out, err := Ask(t.Context(), f, Address{SSH: v.shell.Addr().String()}, "talk without end", nil); err != nil || len(out) != MaxAnswer {
+	if out, err := vps.Ask(t.Context(), f, at(v.shell), "talk without end", nil); err != nil || len(out) != vps.MaxOutput {
 		t.Errorf("%d bytes, %v", len(out), err)
 	}
 }
@@ -270,7 +277,7 @@ func TestAskInTime(t *testing.T) {
 	defer mute.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	if _, err := Ask(ctx, f, Address{SSH: mute.Addr().String()}, "true", nil); !errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), "closed") {
+	if _, err := vps.Ask(ctx, f, at(mute), "true", nil); !errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), "closed") {
 		t.Error(err)
 	}
 }
@@ -287,7 +294,7 @@ func TestAskOnADeadLine(t *testing.T) {
 	defer cancel()
 	asked := make(chan error, 1)
 	go func() {
-		_, err := Ask(ctx, f, Address{SSH: v.shell.Addr().String()}, "true", nil)
+		_, err := vps.Ask(ctx, f, at(v.shell), "true", nil)
 		asked <- err
 	}()
 	<-v.in
@@ -332,7 +339,7 @@ func otherCertificate(t *testing.T) []byte {
 	return der
 }
 
-func (v *vps) read(name string) string {
+func (v *machine) read(name string) string {
 	v.t.Helper()
 	text, err := os.ReadFile(filepath.Join(v.dir, name))
 	if err != nil {
@@ -342,7 +349,7 @@ func (v *vps) read(name string) string {
 }
 
 // isSingleUse looks for the one good key, tagged as a witness in the cloud.
-func (v *vps) isSingleUse(key string) {
+func (v *machine) isSingleUse(key string) {
 	v.t.Helper()
 	keys, err := v.hs.Client.ListKeys(v.t.Context())
 	if err != nil {

@@ -59,7 +59,7 @@ func TestNoPolicyOfOthers(t *testing.T) {
 	}
 }
 
-func (v *vps) apply(replace bool) (*Policy, error) {
+func (v *machine) apply(replace bool) (*Policy, error) {
 	v.t.Helper()
 	f, err := fleet.LoadFile(filepath.Join(v.dir, "fleet.yaml"), nil)
 	if err != nil {
@@ -68,7 +68,7 @@ func (v *vps) apply(replace bool) (*Policy, error) {
 	return SetPolicy(v.t.Context(), f, v.hs.Client, replace)
 }
 
-func (v *vps) policy() string {
+func (v *machine) policy() string {
 	v.t.Helper()
 	text, err := v.hs.Client.Policy(v.t.Context())
 	if err != nil {
@@ -77,7 +77,7 @@ func (v *vps) policy() string {
 	return text
 }
 
-func (v *vps) setPolicy(text string) {
+func (v *machine) setPolicy(text string) {
 	v.t.Helper()
 	if _, err := v.hs.Client.SetPolicy(v.t.Context(), text); err != nil {
 		v.t.Fatal(err)

@@ -54,7 +54,7 @@ func TestARestoredDatabaseForgets(t *testing.T) {
 
 // remains runs Init, and checks the number of members, and which of the keys that were made
 // before it are left.
-func (v *vps) remains(members int, keys ...headscale.ID) {
+func (v *machine) remains(members int, keys ...headscale.ID) {
 	v.t.Helper()
 	if _, err := v.init(); err != nil {
 		v.t.Fatal(err)

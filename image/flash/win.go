@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"strings"
 	"time"
+
+	"github.com/going-mobile/imagebuilder/firstboot/ctxio"
 )
 
 // This file decodes the answers of Windows' drivers, and asks until a volume is locked. It
@@ -92,10 +94,8 @@ func winLock(ctx context.Context, volume, disk string, lock func() error) error 
 		if attempt == lockAttempts {
 			return &volumeInUse{volume, disk}
 		}
-		select {
-		case <-ctx.Done():
+		if ctxio.Sleep(ctx, lockPause) != nil {
 			return ctx.Err()
-		case <-time.After(lockPause):
 		}
 	}
 }

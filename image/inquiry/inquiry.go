@@ -1,5 +1,5 @@
 // Package inquiry asks nodes for their own status ("firstboot status") over ssh, as their
-// owner would by hand.
+// owner would by hand. Other commands reach them the same way (Tell).
 //
 // It runs the owner's own ssh program, with its keys, agent and settings. The machine that
 // runs Headscale is asked with the keys made for it at home: at its address in the tailnet
@@ -11,6 +11,7 @@
 package inquiry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,8 +26,8 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
-	"github.com/going-mobile/imagebuilder/image/control"
 	"github.com/going-mobile/imagebuilder/image/fleet"
+	"github.com/going-mobile/imagebuilder/image/vps"
 )
 
 // Answer is what a node says about itself.
@@ -162,7 +163,7 @@ func Plain(err error) error {
 // command may not have reached the node, or its answer was lost.
 func Tell(ctx context.Context, f *fleet.Fleet, s Subject, command string, input io.Reader) ([]byte, error) {
 	if s.Node == f.Control() {
-		out, err := control.AskMember(ctx, f, s.Address, command, input)
+		out, err := vps.AskMember(ctx, f, s.Address, command, input)
 		var exit *ssh.ExitError
 		switch {
 		case err == nil:
@@ -190,7 +191,7 @@ func bySSH(ctx context.Context, known string, s Subject, command string, input i
 	cmd := exec.CommandContext(ctx, "ssh", append(args, s.Address.String(), command)...)
 	cmd.WaitDelay = time.Second
 	cmd.Stdin = input // nil means the null device: ssh must not read the terminal
-	var out, faults control.Answer
+	var out, faults vps.Output
 	cmd.Stdout, cmd.Stderr = &out, &faults
 	err := cmd.Run()
 	switch {
@@ -201,13 +202,13 @@ func bySSH(ctx context.Context, known string, s Subject, command string, input i
 	case ctx.Err() != nil:
 		return nil, &SilentError{"no answer in time"}
 	case cmd.ProcessState != nil && cmd.ProcessState.ExitCode() == sshFailed:
-		words := lastLine(string(faults.Bytes()), err)
+		words := cmp.Or(vps.LastLine(string(faults.Bytes())), err.Error())
 		if strings.HasPrefix(words, "Host key verification failed") { // OpenSSH's words
 			words += fmt.Sprintf(" Another machine answers, or its system was made anew. If you know that it was: ssh-keygen -R %s -f \"%s\"", alias, known)
 		}
 		return nil, &SilentError{words}
 	}
-	words := lastLine(string(faults.Bytes()), err)
+	words := cmp.Or(vps.LastLine(string(faults.Bytes())), err.Error())
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.ExitCode() >= 0 {
 		return nil, &No{words}
@@ -218,14 +219,6 @@ func bySSH(ctx context.Context, known string, s Subject, command string, input i
 // sshFailed is the exit status of ssh's own failures; any other is the command's (ssh(1),
 // "EXIT STATUS").
 const sshFailed = 255
-
-func lastLine(text string, err error) string {
-	lines := strings.Split(strings.TrimSpace(text), "\n")
-	if last := lines[len(lines)-1]; last != "" {
-		return last
-	}
-	return err.Error()
-}
 
 // Read parses an answer to contract.AskStatus.
 func Read(answer []byte) (r Answer, err error) {

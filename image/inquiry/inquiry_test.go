@@ -21,8 +21,8 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
-	"github.com/going-mobile/imagebuilder/image/control"
 	"github.com/going-mobile/imagebuilder/image/fleet"
+	"github.com/going-mobile/imagebuilder/image/vps"
 )
 
 // sshd is a node's ssh server. It makes a host key if it is given none.
@@ -206,7 +206,7 @@ func TestWords(t *testing.T) {
 	if (Answer{State: "joined", Version: "v1"}).Words() != nil {
 		t.Error("a node that is well has words")
 	}
-	for _, said = range []string{"no JSON", "{}", "", says(strings.Repeat("long ", control.MaxAnswer))} {
+	for _, said = range []string{"no JSON", "{}", "", says(strings.Repeat("long ", vps.MaxOutput))} {
 		if got := o.asks(n, "1"); got.Silent != "the answer is no status" || got.State != "" {
 			t.Errorf("%.20q: %+v", said, got)
 		}

@@ -37,14 +37,14 @@ func alone(t *testing.T) bool {
 	return false
 }
 
-// vps is the machine that runs Headscale, as its fleet knows it.
-type vps struct {
+// machine is the machine that runs Headscale, as its fleet knows it.
+type machine struct {
 	t           *testing.T
 	fleet       *fleet.Fleet
 	host, login ssh.Signer
 }
 
-func newVPS(t *testing.T) *vps {
+func newVPS(t *testing.T) *machine {
 	dir := t.TempDir()
 	f, err := fleet.Load(filepath.Join(dir, fleet.FileName), fleet.Example, nil)
 	if err != nil {
@@ -53,7 +53,7 @@ func newVPS(t *testing.T) *vps {
 	if err := os.Mkdir(filepath.Join(dir, fleet.SecretsDir), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	v := &vps{t: t, fleet: f}
+	v := &machine{t: t, fleet: f}
 	for name, key := range map[string]*ssh.Signer{"control-host.key": &v.host, "control-login.key": &v.login} {
 		signer, text := newKey(t)
 		if err := os.WriteFile(filepath.Join(dir, fleet.SecretsDir, name), []byte(text), 0o600); err != nil {
@@ -64,7 +64,7 @@ func newVPS(t *testing.T) *vps {
 	return v
 }
 
-func (v *vps) subject() []Subject {
+func (v *machine) subject() []Subject {
 	return []Subject{{Node: "vps", Number: "1", Address: netip.MustParseAddr("127.0.0.1")}}
 }
 

@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 )
 
 // meta is the metadata of an object.
@@ -156,7 +158,7 @@ func (c *Client) SickVolumes(ctx context.Context) (sick []Volume, err error) {
 			KubernetesStatus  struct{ Namespace, PVCName string }
 		}
 	}]
-	err = unlessNotFound(c.get(ctx, longhorn+"volumes", &found))
+	err = unlessNotFound(c.get(ctx, contract.LonghornAPI+"volumes", &found))
 	for _, v := range found.Items {
 		name := v.Metadata.Name
 		if k := v.Status.KubernetesStatus; k.PVCName != "" {

@@ -25,6 +25,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/going-mobile/imagebuilder/firstboot/ctxio"
 	"github.com/going-mobile/imagebuilder/image/clusterca"
 )
 
@@ -170,10 +171,7 @@ func (c *Client) DeleteNode(ctx context.Context, name string) error {
 		case err != nil:
 			return err
 		}
-		select {
-		case <-waiting.Done():
-		case <-time.After(500 * time.Millisecond):
-		}
+		ctxio.Sleep(waiting, 500*time.Millisecond) // the loop looks whether waiting ended
 	}
 }
 

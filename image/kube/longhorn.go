@@ -8,10 +8,10 @@ import (
 	"net/url"
 	"slices"
 	"time"
-)
 
-// longhorn is the API path of Longhorn's objects.
-const longhorn = "/apis/longhorn.io/v1beta2/namespaces/longhorn-system/"
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/ctxio"
+)
 
 // Storage is what Longhorn knows of a node: a record with the identity of its disk, and the
 // replicas on it. While the record exists, Longhorn refuses any other disk of a node of that
@@ -44,7 +44,7 @@ func (c *Client) Storage(ctx context.Context, name string) (*Storage, error) {
 		return nil, unlessNotFound(err)
 	}
 	var all list[replica]
-	if err := c.get(ctx, longhorn+"replicas", &all); unlessNotFound(err) != nil {
+	if err := c.get(ctx, contract.LonghornAPI+"replicas", &all); unlessNotFound(err) != nil {
 		return nil, err
 	}
 	s := &Storage{takes: record.Spec.AllowScheduling}
@@ -83,10 +83,8 @@ func (c *Client) ForgetStorage(ctx context.Context, name string) error {
 		if last == nil || waiting.Err() == nil { // an attempt that was cut short has no answer of Longhorn's
 			last = err
 		}
-		select {
-		case <-waiting.Done():
+		if ctxio.Sleep(waiting, time.Second) != nil {
 			return errors.Join(last, ctx.Err())
-		case <-time.After(time.Second):
 		}
 	}
 }
@@ -111,7 +109,7 @@ func (c *Client) forgetStorage(ctx context.Context, name string) (gone bool, err
 		}
 	}
 	for _, r := range s.replicas {
-		if _, err := c.call(ctx, http.MethodDelete, longhorn+"replicas/"+url.PathEscape(r)); err != nil {
+		if _, err := c.call(ctx, http.MethodDelete, contract.LonghornAPI+"replicas/"+url.PathEscape(r)); err != nil {
 			return false, err
 		}
 	}
@@ -121,4 +119,4 @@ func (c *Client) forgetStorage(ctx context.Context, name string) (gone bool, err
 	return false, errors.New("it is deleted, and not gone yet")
 }
 
-func storagePath(name string) string { return longhorn + "nodes/" + url.PathEscape(name) }
+func storagePath(name string) string { return contract.LonghornAPI + "nodes/" + url.PathEscape(name) }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
+	"github.com/going-mobile/imagebuilder/firstboot/ctxio"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/image/fleet"
 )
@@ -133,10 +134,8 @@ func (l *Lab) well(ctx context.Context, d *Drill) error {
 func (l *Lab) until(ctx context.Context, done func(context.Context) bool) error {
 	return l.bounded(ctx, func(ctx context.Context) error {
 		for !done(ctx) {
-			select {
-			case <-ctx.Done():
+			if ctxio.Sleep(ctx, 2*time.Second) != nil {
 				return ctx.Err()
-			case <-time.After(2 * time.Second):
 			}
 		}
 		return nil

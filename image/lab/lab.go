@@ -20,6 +20,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/going-mobile/imagebuilder/firstboot/ctxio"
 	"github.com/going-mobile/imagebuilder/image/card"
 	"github.com/going-mobile/imagebuilder/image/control"
 	"github.com/going-mobile/imagebuilder/image/flash"
@@ -244,10 +245,8 @@ func (l *Lab) joined(ctx context.Context, name string) error {
 			case row.State == NeedsPerson && time.Since(row.since) > helpless:
 				return fmt.Errorf("%s needs a person: %s", name, row.Says)
 			}
-			select {
-			case <-ctx.Done():
+			if ctxio.Sleep(ctx, time.Second) != nil {
 				return fmt.Errorf("%w while %s had not joined yet: %s; its last words:\n%s", ctx.Err(), name, l.machines[name].row().Says, l.machines[name].running().Tail(20))
-			case <-time.After(time.Second):
 			}
 		}
 	})

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/image/kube"
 )
 
@@ -101,7 +102,7 @@ func (r *Rollout) evict(ctx context.Context, p kube.Pod) string {
 // has the only healthy replica of a volume, for ever if the volume has no more than one
 // (Longhorn's setting node-drain-policy).
 func remedy(p kube.Pod) string {
-	if p.Namespace != "longhorn-system" || !strings.HasPrefix(p.Name, "instance-manager-") {
+	if p.Namespace != contract.LonghornSpace || !strings.HasPrefix(p.Name, "instance-manager-") {
 		return ""
 	}
 	return " It has the only replica of a volume, or a volume is still in use: if that does not end by itself, 'update NODE --reboot --no-drain' restarts one node with its pods"

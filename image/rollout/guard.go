@@ -7,13 +7,14 @@ import (
 	"strings"
 
 	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/image/inquiry"
 	"github.com/going-mobile/imagebuilder/image/kube"
 )
 
 // view is the state of the fleet and the cluster at one moment.
 type view struct {
 	online  map[string]bool
-	reports map[string]Report
+	reports map[string]inquiry.Life
 	nodes   []kube.Node
 	sick    []kube.Volume
 	// silent says why the cluster or Headscale could not be asked.
@@ -36,7 +37,7 @@ func (r *Rollout) look(ctx context.Context) (v view) {
 			names = append(names, t.Name)
 		}
 	}
-	v.reports = map[string]Report{}
+	v.reports = map[string]inquiry.Life{}
 	for i, said := range r.world.Ask(ctx, names...) {
 		v.reports[names[i]] = said
 	}

@@ -7,7 +7,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
+	"github.com/going-mobile/imagebuilder/image/inquiry"
 	"github.com/going-mobile/imagebuilder/image/kube"
 	"github.com/going-mobile/imagebuilder/image/update"
 )
@@ -69,7 +71,7 @@ func (r *Rollout) restart(ctx context.Context, t Target, d Outcome) (Outcome, er
 }
 
 // runs says that a node runs the slot that it got the update into.
-func (d Outcome) runs(now Report) bool {
+func (d Outcome) runs(now inquiry.Life) bool {
 	return now.Silent == "" && now.Slot != "" && now.Slot == d.Slot
 }
 
@@ -107,7 +109,7 @@ const trialTime = 3*45*time.Minute + 15*time.Minute
 
 // disproved returns an error if a node says that it runs something other than the update. A
 // node that is silent, or too old to report its slot, may run the update.
-func disproved(now Report, t Target, a update.Answer) error {
+func disproved(now inquiry.Life, t Target, a update.Answer) error {
 	switch {
 	case now.Silent != "" || now.Slot == "":
 		return nil
@@ -121,7 +123,7 @@ func disproved(now Report, t Target, a update.Answer) error {
 
 // returned waits until the node has restarted and has either kept the update or fallen back.
 // Until then the node is silent, or reports its previous boot.
-func (r *Rollout) returned(ctx context.Context, t Target, before Report, a update.Answer) error {
+func (r *Rollout) returned(ctx context.Context, t Target, before inquiry.Life, a update.Answer) error {
 	return r.await(ctx, trialTime, func() ([]string, error) {
 		now := r.world.Ask(ctx, t.Name)[0]
 		switch {
@@ -136,7 +138,7 @@ func (r *Rollout) returned(ctx context.Context, t Target, before Report, a updat
 			return nil, err
 		}
 		switch {
-		case now.State == joined && now.Image == "":
+		case now.State == contract.StateJoined && now.Image == "":
 			return nil, errors.New("it does not say which slot is good: the update's image is older than 'update --reboot' asks for; 'firstboot status' on it tells how it is")
 		case !now.Well():
 			return []string{"it is on trial: " + now.Line()}, nil
@@ -217,7 +219,7 @@ const apiTime = 15 * time.Minute
 
 // missing says what the cluster still lacks after a restart.
 func (r *Rollout) missing(ctx context.Context, t Target) (all []string) {
-	v := view{online: map[string]bool{t.Name: true}, reports: map[string]Report{t.Name: r.world.Ask(ctx, t.Name)[0]}}
+	v := view{online: map[string]bool{t.Name: true}, reports: map[string]inquiry.Life{t.Name: r.world.Ask(ctx, t.Name)[0]}}
 	var err error
 	if v.nodes, err = r.world.Nodes(ctx); err == nil {
 		v.sick, err = r.world.SickVolumes(ctx)

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot/ctxio"
+	"github.com/going-mobile/imagebuilder/image/inquiry"
 	"github.com/going-mobile/imagebuilder/image/kube"
 	"github.com/going-mobile/imagebuilder/image/update"
 )
@@ -44,7 +45,7 @@ type World interface {
 	// Online returns the nodes that Headscale sees.
 	Online(ctx context.Context) (map[string]bool, error)
 	// Ask asks all of them at once; the report of a node that could not be asked says why.
-	Ask(ctx context.Context, names ...string) []Report
+	Ask(ctx context.Context, names ...string) []inquiry.Life
 	Push(ctx context.Context, name, file string) (update.Answer, error)
 	Snapshot(ctx context.Context, name string) error
 	Restart(ctx context.Context, name string) error

@@ -51,8 +51,8 @@ func (o *outside) subject(name string) (inquiry.Subject, error) {
 	return roster.SubjectOf(o.rows, name)
 }
 
-func (o *outside) Ask(ctx context.Context, names ...string) []Report {
-	out := make([]Report, len(names))
+func (o *outside) Ask(ctx context.Context, names ...string) []inquiry.Life {
+	out := make([]inquiry.Life, len(names))
 	var subjects []inquiry.Subject
 	var who []int
 	for i, name := range names {
@@ -64,7 +64,7 @@ func (o *outside) Ask(ctx context.Context, names ...string) []Report {
 		subjects, who = append(subjects, s), append(who, i)
 	}
 	for i, said := range inquiry.Live(ctx, o.fleet, subjects) {
-		out[who[i]] = Report{said}
+		out[who[i]] = said
 	}
 	return out
 }

@@ -11,7 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/image/fleet"
+	"github.com/going-mobile/imagebuilder/image/inquiry"
 	"github.com/going-mobile/imagebuilder/image/kube"
 	"github.com/going-mobile/imagebuilder/image/roster"
 	"github.com/going-mobile/imagebuilder/image/update"
@@ -44,9 +46,11 @@ func loadFleet(t *testing.T, text string) *fleet.Fleet {
 	return f
 }
 
+const joined = contract.StateJoined
+
 // machine is a node of the fake world.
 type machine struct {
-	Report
+	inquiry.Life
 	k3s     string
 	staged  string // the image in the other slot
 	booted  int
@@ -147,13 +151,13 @@ func (m *machine) settle() {
 
 func other(slot string) string { return map[string]string{"a": "b", "b": "a"}[slot] }
 
-func (w *world) Ask(_ context.Context, names ...string) (all []Report) {
+func (w *world) Ask(_ context.Context, names ...string) (all []inquiry.Life) {
 	for _, name := range names {
 		m := w.machines[name]
 		m.settle()
-		r := m.Report
+		r := m.Life
 		if !m.back.IsZero() && !w.lingers || w.offline[name] {
-			r = Report{}
+			r = inquiry.Life{}
 			r.Silent = "no answer in time"
 		}
 		if r.Up == 0 {

@@ -8,13 +8,13 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/firstboot/secret"
 	"github.com/going-mobile/imagebuilder/image/objects"
 )
 
 const (
-	longhornSpace  = "longhorn-system"
 	longhornSecret = "longhorn-s3"
 	jobsFile       = "longhorn-jobs"
 )
@@ -60,7 +60,7 @@ func (b *builder) longhorn(l *Longhorn) {
 		store["backupTargetCredentialSecret"] = longhornSecret
 		b.Secrets = append(b.Secrets, s3Secret(l.Backup))
 	}
-	b.file("longhorn", namespace(longhornSpace), b.class(l.Replicas), b.chart("longhorn", longhornChart, longhornSpace, "abort", values))
+	b.file("longhorn", namespace(contract.LonghornSpace), b.class(l.Replicas), b.chart("longhorn", longhornChart, contract.LonghornSpace, "abort", values))
 	// The chart defines RecurringJob. k3s retries this file until it has.
 	var all []object
 	for _, j := range jobs {
@@ -86,13 +86,13 @@ func (b *builder) class(replicas int) object {
 	}
 	b.err = err
 	return object{"apiVersion": "v1", "kind": "ConfigMap", "metadata": object{
-		"name": "longhorn-storageclass", "namespace": longhornSpace, "annotations": object{"helm.sh/resource-policy": "keep"},
+		"name": "longhorn-storageclass", "namespace": contract.LonghornSpace, "annotations": object{"helm.sh/resource-policy": "keep"},
 	}, "data": object{"storageclass.yaml": string(text)}}
 }
 
 // s3Secret has the keys that Longhorn's documentation, "Setting a Backup Target", requires.
 func s3Secret(s *node.S3) node.Secret {
-	return node.Secret{Namespace: longhornSpace, Name: longhornSecret, Data: map[string]secret.String{
+	return node.Secret{Namespace: contract.LonghornSpace, Name: longhornSecret, Data: map[string]secret.String{
 		"AWS_ACCESS_KEY_ID": secret.String(s.AccessKey), "AWS_SECRET_ACCESS_KEY": s.SecretKey,
 		"AWS_ENDPOINTS": secret.String(s.Endpoint), "VIRTUAL_HOSTED_STYLE": "false",
 	}}
@@ -130,5 +130,5 @@ func (j job) object() object {
 	if j.parameters != nil {
 		spec["parameters"] = j.parameters
 	}
-	return object{"apiVersion": "longhorn.io/v1beta2", "kind": "RecurringJob", "metadata": object{"name": j.name, "namespace": longhornSpace}, "spec": spec}
+	return object{"apiVersion": "longhorn.io/v1beta2", "kind": "RecurringJob", "metadata": object{"name": j.name, "namespace": contract.LonghornSpace}, "spec": spec}
 }
