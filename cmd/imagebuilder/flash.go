@@ -34,6 +34,10 @@ At the end flash prints what to set in the BIOS of the board's machine. For a bo
 of your own, --boards names the directory of its file; for a node, fleet.yaml does.
 
 With --node, flash makes the card of a node of the fleet:
+  - It refuses a node that is a member of the tailnet already, as another one could
+    not join by that name: 'imagebuilder replace' puts one in its place. A node with
+    a data disk is not refused, as it finds itself there again, and the node that
+    runs Headscale is not.
   - It builds the image of the node's board, if something in it has changed, unless
     --image names one. The flags that say from what it is built, such as --lock and
     --component, are those of 'imagebuilder build'.

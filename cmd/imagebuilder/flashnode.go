@@ -86,11 +86,17 @@ func (n *nodeCards) flash(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
+	if err := n.noKnownMembers(cmd.Context(), f, client); err != nil {
+		return err
+	}
 	cards, err := n.cards(cmd, f, args)
 	if err != nil {
 		return err
 	}
 	if err := n.images(cmd, f, cards); err != nil {
+		return err
+	}
+	if err := n.noMembers(cmd.Context(), f, client); err != nil { // one may have joined meanwhile
 		return err
 	}
 	_, err = n.write(cmd, f, client, cards)

@@ -90,7 +90,7 @@ func Prepare(ctx context.Context, f *fleet.Fleet, server Server, name string, o 
 func (l *Leave) replaceable() error {
 	if servers := l.fleet.Servers(); len(servers) == 1 && servers[0] == l.name {
 		return fmt.Errorf("%s is the only server: with it the cluster is gone, and there is none that a new card could join. "+
-			"'imagebuilder flash --node %s' makes a card that creates a new one", l.name, l.name)
+			"'imagebuilder flash --node %s' makes a card that creates a new one, once the old one is deleted from the tailnet (headscale nodes delete)", l.name, l.name)
 	}
 	return nil
 }
