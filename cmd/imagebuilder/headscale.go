@@ -124,9 +124,11 @@ func newPolicy() *cobra.Command {
 newer). --apply makes it the server's policy. The server must keep its policy in its
 database.
 
-A Headscale has one policy for all its users. --apply replaces an earlier one of this
-fleet. One with anything else in it, of other users or of yours, it leaves, tells what
-would be lost, and keeps a copy in secrets/policy.before; --replace replaces that, too.`,
+A Headscale has one policy for all its users. --apply sets it where there is none and
+no other user, whose devices reach each other without one, and replaces an earlier one
+of this fleet. One with anything else in it, of other users or of yours, it leaves,
+tells what would be lost, and keeps a copy in secrets/policy.before. --replace sets it
+in any case.`,
 		Example: `  imagebuilder headscale policy > policy.hujson
   imagebuilder headscale policy --apply`,
 		Args: exactArgs(),
@@ -197,6 +199,12 @@ func applyPolicy(cmd *cobra.Command, f *fleet.Fleet, client *headscale.Client, r
 // policyLeft says what would be lost with a policy that was left, and the ways on.
 func policyLeft(p *control.Policy) string {
 	out := "the fleet's in its place would take away:\n" + someLines(p.Lost)
+	if p.Kept == "" { // none was set
+		out += "without a policy the fleet works, too, though everybody's devices reach its nodes: nothing has to be done\n" +
+			"to have both, write the fleet's into a file (imagebuilder headscale policy > FILE), add a rule for each of these users to its acls, " +
+			`such as {"action": "accept", "src": ["NAME@"], "dst": ["NAME@:*"]}` +
+			", and on the server's machine: headscale policy set --file FILE\n"
+	}
 	if len(p.Lacks) > 0 && p.Kept != "" {
 		out += "it has not, but the fleet needs:\n" + someLines(p.Lacks) +
 			"to have both, add that to " + p.Kept + ", which is a copy of it, and on the server's machine: headscale policy set --file FILE\n"

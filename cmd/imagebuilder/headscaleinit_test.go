@@ -28,6 +28,9 @@ func TestHeadscaleInitSays(t *testing.T) {
 		{&control.Policy{Lost: []string{"groups: kin"}, Lacks: []string{"acls: api"}, Kept: "secrets/policy.before"}, []string{
 			"user boat is in place at https://hs.example.net, whose policy was left as it is\n",
 		}, []string{"would take away:\n  groups: kin\n", "the fleet needs:\n  acls: api\n", "add that to secrets/policy.before", "policy --apply --replace\n"}},
+		{&control.Policy{Lost: []string{"all traffic of the devices of user alice"}, Lacks: []string{"acls: api"}}, nil, []string{
+			"would take away:\n  all traffic of the devices of user alice\n", "without a policy the fleet works", `{"action": "accept", "src": ["NAME@"], "dst": ["NAME@:*"]}`, "headscale policy set --file FILE\n", "policy --apply --replace\n",
+		}},
 	} {
 		var out, errors bytes.Buffer
 		cmd := &cobra.Command{}
