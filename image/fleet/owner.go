@@ -22,8 +22,12 @@ func (f *Fleet) Signer() (minisign.PrivateKey, error) {
 		return minisign.PrivateKey{}, errors.New("cluster.ownerKey is missing: nodes without it take nothing that is signed")
 	}
 	r := Ref{File: filepath.Join(SecretsDir, ownerKeyFile)}
-	if _, err := os.Stat(within(f.dir, r.File)); errors.Is(err, fs.ErrNotExist) {
+	if f.lacks(r) {
 		r = Ref{Age: r.File + ".age"}
+	}
+	if f.lacks(r) {
+		return minisign.PrivateKey{}, fmt.Errorf("the owner's key: %s is missing, and no other file has it: Git does not keep %s. Copy that directory from the computer where the fleet was made, or from your copy of it",
+			filepath.Join(SecretsDir, ownerKeyFile), SecretsDir)
 	}
 	text, err := r.read(f.dir)
 	if err != nil {
@@ -37,4 +41,10 @@ func (f *Fleet) Signer() (minisign.PrivateKey, error) {
 		return key, fmt.Errorf("the owner's key: %s is not the one of cluster.ownerKey, which nodes know", r)
 	}
 	return key, nil
+}
+
+// lacks says whether the file of a reference is missing.
+func (f *Fleet) lacks(r Ref) bool {
+	_, err := os.Stat(within(f.dir, r.String()))
+	return errors.Is(err, fs.ErrNotExist)
 }
