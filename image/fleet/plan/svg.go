@@ -69,24 +69,33 @@ func (d *drawing) plan(p *Plan) (width, height int) {
 		most = max(most, len(s.Nodes))
 	}
 	columns := max(1, len(p.Sites))
-	width = 2*margin + columns*siteWidth + (columns-1)*siteGap
+	sites := columns*siteWidth + (columns-1)*siteGap
+	width = 2*margin + max(sites, 2*hubHalf(p.Headscale))
+	left := (width - sites) / 2
 	siteHigh := siteHead + most*cardStep + 8
 	for i := range p.Sites { // under the boxes
-		x := margin + i*(siteWidth+siteGap) + siteWidth/2
+		x := left + i*(siteWidth+siteGap) + siteWidth/2
 		d.add(`<path class="line" d="M%d 130 C%d 170 %d 140 %d %d"/>`, width/2, width/2, x, x, siteTop)
 	}
 	d.text(margin, 52, 26, "name", "start", p.Cluster)
 	d.hub(width/2, p.Headscale)
 	for i, s := range p.Sites {
-		d.site(margin+i*(siteWidth+siteGap), siteHigh, s)
+		d.site(left+i*(siteWidth+siteGap), siteHigh, s)
 	}
 	return width, siteTop + siteHigh + margin
 }
 
+// hubHalf is half the width of the hub.
+func hubHalf(address string) int { return max(110, len(bare(address))*4+36) }
+
+// bare is an address without its scheme.
+func bare(address string) string {
+	return strings.TrimPrefix(strings.TrimPrefix(address, "https://"), "http://")
+}
+
 // hub draws Headscale, which every node joins first.
 func (d *drawing) hub(x int, address string) {
-	address = strings.TrimPrefix(strings.TrimPrefix(address, "https://"), "http://")
-	half := max(110, len(address)*4+36)
+	half, address := hubHalf(address), bare(address)
 	d.add(`<rect class="hub" x="%d" y="82" width="%d" height="48" rx="24"/>`, x-half, 2*half)
 	d.text(x, 102, 12, "hubtext", "middle", "Headscale")
 	d.text(x, 119, 13, "hubtext", "middle", address)
@@ -104,18 +113,27 @@ func (d *drawing) site(x, height int, s Site) {
 func (d *drawing) card(x, y int, n Node) {
 	d.add(`<rect class="card" x="%d" y="%d" width="%d" height="%d" rx="10"/>`, x, y, cardWidth, cardHigh)
 	d.icon(x+14, y+18, n)
-	d.text(x+64, y+27, 15, "name", "start", clip(n.Name, 18))
+	d.text(x+64, y+27, 15, "name", "start", clip(n.Name, (cardWidth-12-badgeWidth(n)-64)/nameLetter))
 	d.text(x+64, y+46, 11, "small", "start", clip(short(n.Title), 38))
 	d.text(x+64, y+61, 11, "small", "start", clip(short(n.told()), 38))
 	d.badge(x+cardWidth-12, y+12, n)
 }
 
-func (d *drawing) badge(right, y int, n Node) {
-	words := string(n.Role)
+// nameLetter is the width of a letter of a node's name, rounded up.
+const nameLetter = 9
+
+// badgeWords are a node's role, and whether it is the first server.
+func badgeWords(n Node) string {
 	if n.Init {
-		words = "first " + words
+		return "first " + string(n.Role)
 	}
-	wide := len(words)*7 + 16
+	return string(n.Role)
+}
+
+func badgeWidth(n Node) int { return len(badgeWords(n))*7 + 16 }
+
+func (d *drawing) badge(right, y int, n Node) {
+	words, wide := badgeWords(n), badgeWidth(n)
 	d.add(`<rect class="%s" x="%d" y="%d" width="%d" height="20" rx="10"/>`, n.Role, right-wide, y, wide)
 	d.text(right-wide/2, y+14, 11, "badge", "middle", words)
 }
