@@ -54,6 +54,7 @@ ends. --language is en, de, fr, es or pt, the languages of the node's page.`,
 			if err != nil {
 				return err
 			}
+			tellNobody(cmd.ErrOrStderr(), labels)
 			write := func(w io.Writer) error { return label.Write(w, paper, labels) }
 			if pdf == "-" {
 				return write(cmd.OutOrStdout())
@@ -91,6 +92,15 @@ func findLabels(file string, nodes []string, in label.Language) ([]label.Label, 
 		out = append(out, l)
 	}
 	return out, nil
+}
+
+// tellNobody names the labels that tell a helper nobody to call.
+func tellNobody(w io.Writer, labels []label.Label) {
+	for _, l := range labels {
+		if l.Contact == "" {
+			fmt.Fprintf(w, "%s: the label names nobody to call: write contact: below cluster, or below sites.%s, in fleet.yaml\n", l.Node, l.Site)
+		}
+	}
 }
 
 func labelOf(f *fleet.Fleet, name string) (label.Label, error) {
