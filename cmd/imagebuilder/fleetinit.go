@@ -30,11 +30,12 @@ fleet, or is in a clone of imagebuilder, is refused.
 
 With --ssh-key, the owner of that public key can log in to the nodes, as root.
 status, apply, update, unlock and revoke log in with your own ssh. They cannot reach
-a node whose card was made without your key.
+a node whose card was made without your key. Name a second key (another computer's),
+or keep a copy of the private half: without either, nobody gets in to any node.
 
 With --age, the secrets are encrypted. Every command that reads them then needs your
 age identity: the environment variable ` + fleet.AgeIdentityEnv + ` names the file
-that has it.`
+that has it. A copy of DIR is worth nothing without a copy of that.`
 
 // fleetInit are the answers, from flags or questions.
 type fleetInit struct {
@@ -91,6 +92,9 @@ func (i *fleetInit) run(cmd *cobra.Command, dir string) error {
 	file := filepath.Join(dir, fleet.FileName)
 	if len(i.opt.AuthorizedKeys) == 0 {
 		fmt.Fprintf(cmd.ErrOrStderr(), "%s lets nobody log in to its nodes, but status, apply, update, unlock and revoke need to. Before you make a card, write below cluster:\n  ssh: {authorizedKeys: [\"ssh-ed25519 AAAA… me@laptop\"]} # a line of ~/.ssh/id_ed25519.pub\n", file)
+	}
+	if len(i.opt.Recipients) > 0 {
+		fmt.Fprintln(cmd.ErrOrStderr(), "nothing reads the secrets without your age identity: keep a copy of it, too, apart from this computer")
 	}
 	_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s is ready: add your nodes to it\n", file)
 	return err
