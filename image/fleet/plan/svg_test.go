@@ -18,7 +18,7 @@ var (
 // Headscale stays in the picture of a single site.
 func TestSVGOfLongNames(t *testing.T) {
 	p := planned(t, "home-pi: {", "home-pi-upstairs-9: {", "cabin-box: {", "cabin-box-below-the-roof: {")
-	p.Headscale = "https://headscale.of-the-whole-family."+strings.Repeat("long-", 8)+"example.net"
+	p.Headscale = "https://headscale.of-the-whole-family." + strings.Repeat("long-", 8) + "example.net"
 	for _, sites := range [][]Site{p.Sites, p.Sites[len(p.Sites)-1:]} {
 		p.Sites = sites
 		var b bytes.Buffer
