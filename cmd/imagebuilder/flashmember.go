@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -12,62 +11,47 @@ import (
 	"github.com/going-mobile/imagebuilder/image/replace"
 )
 
-// memberError refuses a card for a node that is a member: one more of its name cannot join.
-type memberError struct {
-	node    string
-	members []headscale.Node
-}
-
-func (e *memberError) Error() string {
-	var members, forget []string
-	for _, m := range e.members {
-		state := "offline"
-		if m.Online {
-			state = "online"
-		}
-		members = append(members, fmt.Sprintf("number %s, %s", m.ID, state))
-		forget = append(forget, "headscale nodes delete -i "+string(m.ID))
-	}
-	return fmt.Sprintf("%[1]s is a member of the tailnet already (%[2]s), so a node from a new card could not join by that name. "+
-		"To put one in its place: imagebuilder replace %[1]s. If it is in no cluster, or that is gone, delete it where Headscale runs (%[3]s), and do this again",
-		e.node, strings.Join(members, "; "), strings.Join(forget, "; "))
-}
-
-// noMembers refuses cards for nodes that are members. The node that runs Headscale does not
-// join with its card, and a node with a data disk finds itself on that disk again.
-func (n *nodeCards) noMembers(ctx context.Context, f *fleet.Fleet, client *headscale.Client) error {
+// noMembers refuses cards for nodes that are members: one more of that name cannot join. The
+// node that runs Headscale does not join with its card, and a node with a data disk finds
+// itself on that disk again. silent says why Headscale does not answer.
+func (n *nodeCards) noMembers(ctx context.Context, f *fleet.Fleet, client *headscale.Client) (silent, err error) {
 	if client == nil {
-		return nil
+		return nil, nil
 	}
-	tailnet, err := client.Nodes(ctx)
-	if err != nil {
-		return err
+	tailnet, silent := client.Nodes(ctx)
+	if silent != nil {
+		return silent, nil
 	}
 	for _, w := range n.wanted {
 		of, err := f.Find(w.node)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if of.Role.Controls() || of.DataDisk != (node.Disk{}) {
 			continue
 		}
 		members, _, err := replace.Find(f, tailnet, w.node)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if len(members) > 0 {
-			return &memberError{w.node, members}
+			return nil, isMember(w.node, members)
 		}
 	}
-	return nil
+	return nil, nil
 }
 
-// noKnownMembers is noMembers for the time before a question or a build. It leaves a silent
-// Headscale to what comes later, as much can be wrong that is easier to mend.
-func (n *nodeCards) noKnownMembers(ctx context.Context, f *fleet.Fleet, client *headscale.Client) error {
-	var member *memberError
-	if err := n.noMembers(ctx, f, client); errors.As(err, &member) {
-		return member
+func isMember(name string, members []headscale.Node) error {
+	var entries, forget []string
+	for _, m := range members {
+		state := "offline"
+		if m.Online {
+			state = "online"
+		}
+		entries = append(entries, fmt.Sprintf("number %s, %s", m.ID, state))
+		forget = append(forget, "headscale nodes delete -i "+string(m.ID))
 	}
-	return nil
+	return fmt.Errorf("%[1]s is a member of the tailnet already (%[2]s), so a node from a new card could not join by that name. "+
+		"To put one in its place: imagebuilder replace %[1]s. If it is in no cluster, or that is gone, delete it where Headscale runs (%[3]s), and do this again",
+		name, strings.Join(entries, "; "), strings.Join(forget, "; "))
 }

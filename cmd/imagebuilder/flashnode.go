@@ -86,7 +86,7 @@ func (n *nodeCards) flash(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := n.noKnownMembers(cmd.Context(), f, client); err != nil {
+	if _, err := n.noMembers(cmd.Context(), f, client); err != nil { // a silent Headscale is told later, as much else is easier to mend
 		return err
 	}
 	cards, err := n.cards(cmd, f, args)
@@ -96,8 +96,8 @@ func (n *nodeCards) flash(cmd *cobra.Command, args []string) error {
 	if err := n.images(cmd, f, cards); err != nil {
 		return err
 	}
-	if err := n.noMembers(cmd.Context(), f, client); err != nil { // one may have joined meanwhile
-		return err
+	if silent, err := n.noMembers(cmd.Context(), f, client); silent != nil || err != nil { // one may have joined meanwhile
+		return errors.Join(silent, err)
 	}
 	_, err = n.write(cmd, f, client, cards)
 	return err
