@@ -168,6 +168,31 @@ func TestTwoOfOneNode(t *testing.T) {
 	}
 }
 
+// TestFormer: a member with a key of the fleet, whose node is not in the file any more, is
+// shown. Others' devices are not.
+func TestFormer(t *testing.T) {
+	f := load(t)
+	book := `{"version":1,"nodes":{"hut-pi":[{"id":"7"}],"shed-pi":[{"id":"8"}],"home-pi":[{"id":"1"}]}}`
+	if err := os.WriteFile(filepath.Join(f.Dir(), fleet.SecretsDir, "keys.json"), []byte(book), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := server{nodes: []headscale.Node{
+		{Name: "home-pi", GivenName: "home-pi", KeyID: "1"},
+		{Name: "hut-pi", GivenName: "hut-pi", KeyID: "7", ID: "4", Created: past, LastSeen: noon},
+		{Name: "shed-pi", GivenName: "shed-pi", KeyID: "99"},
+		{Name: "laptop", GivenName: "laptop"},
+	}}
+	rows, err := Former(t.Context(), f, s)
+	want := []Row{{Node: "hut-pi", State: Offline, Number: "4", Joined: past, LastSeen: noon, Notes: []string{
+		"it is a member, but not in fleet.yaml: put its line back, and then: imagebuilder revoke hut-pi"}}}
+	if d := cmp.Diff(want, rows, cmpopts.EquateComparable(netip.Addr{})); d != "" || err != nil {
+		t.Errorf("%v (-want +got):\n%s", err, d)
+	}
+	if _, err := Former(t.Context(), f, server{err: errors.New("refused")}); err == nil {
+		t.Error("no error")
+	}
+}
+
 // TestUsedAndGone: a key that was used although no member joined, which a power cut at the
 // wrong moment can cause.
 func TestUsedAndGone(t *testing.T) {
