@@ -144,7 +144,11 @@ func (r *Row) member(n fleet.Node, made []mint.Entry, members []headscale.Node) 
 		joined = members[at : at+1]
 	}
 	m := joined[0]
-	r.State, r.Notes, r.Expires = connection(m), nil, time.Time{}
+	r.Notes = nil
+	if r.State == Waiting {
+		r.Notes = append(r.Notes, "an unused key of "+r.Node+" is good until "+r.Expires.Local().Format("2006-01-02 15:04"))
+	}
+	r.State, r.Expires = connection(m), time.Time{}
 	r.Number, r.Joined, r.LastSeen, r.Address = m.ID, m.Created, m.LastSeen, address(m)
 	if m.GivenName != r.Node {
 		r.Notes = append(r.Notes, "Headscale calls it "+m.GivenName+": another "+r.Node+" is in the way")

@@ -168,6 +168,24 @@ func TestTwoOfOneNode(t *testing.T) {
 	}
 }
 
+// TestAKeyBesideAMember: that a key waits for a node which is a member already is told.
+func TestAKeyBesideAMember(t *testing.T) {
+	f := load(t)
+	book := `{"version":1,"nodes":{"home-pi":[{"id":"1","expires":"2026-11-25T11:00:00Z"},{"id":"6","expires":"2026-11-25T13:00:00Z"}]}}`
+	if err := os.WriteFile(filepath.Join(f.Dir(), fleet.SecretsDir, "keys.json"), []byte(book), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := server{
+		nodes: []headscale.Node{{Name: "home-pi", GivenName: "home-pi", Tags: []string{"tag:k3s-server", "tag:site-home"}, KeyID: "1", ID: "5"}},
+		keys:  []headscale.Key{{ID: "1", Used: true, Expiration: past}, {ID: "6", Expiration: soon}},
+	}
+	rows, err := Read(t.Context(), f, s, noon)
+	want := "[an unused key of home-pi is good until " + soon.Local().Format("2006-01-02 15:04") + "]"
+	if r := rows[0]; err != nil || r.State != Offline || fmt.Sprint(r.Notes) != want {
+		t.Errorf("%+v, %v, want %s", r, err, want)
+	}
+}
+
 // TestFormer: a member with a key of the fleet, whose node is not in the file any more, is
 // shown. Others' devices are not.
 func TestFormer(t *testing.T) {
