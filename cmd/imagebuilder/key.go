@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -18,6 +19,8 @@ import (
 type keyFlags struct {
 	fleet    string
 	link, qr bool
+	address  string
+	at       netip.Addr // address, parsed
 	out      secretOut
 }
 
@@ -39,12 +42,17 @@ With --link, nobody needs the card. It prints a link for a helper instead:
   - The node accepts the link once, and only if it is newer than everything that it
     accepted before.
   - Whoever has the link has the key: one machine can join with it, as this node.
+The link leads to NODE.local. Older telephones and some networks find no such names:
+put the node's address in that network, which the router lists and the node's screen
+shows, in the name's place, or make the link with --address.
+
 There is no link for a node that shows no page (page: off at its site, or it runs
 Headscale).
 
 --qr also prints the link as a QR code for a camera. The code is 90 columns wide.`,
 		Example: `  imagebuilder key cabin-pi
   imagebuilder key cabin-pi --link
+  imagebuilder key cabin-pi --link --address 192.168.1.23
   imagebuilder key cabin-pi --link --out secrets/link.txt`,
 		Args:              exactArgs("NODE"),
 		ValidArgsFunction: completeNode(cobra.ShellCompDirectiveNoFileComp),
@@ -54,10 +62,14 @@ Headscale).
 	k.out.flag(cmd)
 	cmd.Flags().BoolVar(&k.link, "link", false, "print a link that hands the key over through the node's page")
 	cmd.Flags().BoolVar(&k.qr, "qr", false, "print the link, and a QR code of it")
+	cmd.Flags().StringVar(&k.address, "address", "", "the node's address in its network, for the link in place of its name")
 	return cmd
 }
 
 func (k *keyFlags) run(cmd *cobra.Command, name string) error {
+	if err := k.parseAddress(); err != nil {
+		return err
+	}
 	f, err := loadFleet(k.fleet)
 	if err != nil {
 		return err
@@ -78,6 +90,21 @@ func (k *keyFlags) run(cmd *cobra.Command, name string) error {
 	return err
 }
 
+// parseAddress reads --address, which is only for a link. An address with a zone belongs to
+// one computer alone, and no browser takes it.
+func (k *keyFlags) parseAddress() (err error) {
+	if k.address == "" {
+		return nil
+	}
+	if !k.link && !k.qr {
+		return usagef("--address is for a link: say --link or --qr, too")
+	}
+	if k.at, err = netip.ParseAddr(k.address); err != nil || k.at.Zone() != "" {
+		return usagef("--address %q: want the node's address in its network, such as 192.168.1.23", k.address)
+	}
+	return nil
+}
+
 // signer is the owner's key, if the key is to be handed over through the node's page.
 func (k *keyFlags) signer(f *fleet.Fleet, name string) (minisign.PrivateKey, error) {
 	n, err := f.Find(name)
@@ -95,10 +122,13 @@ func (k *keyFlags) print(cmd *cobra.Command, key *mint.Key, signer minisign.Priv
 	text, how := key.Text.Reveal(), "write it into node.yaml on the card (headscale: authKey:), or make one with --link"
 	if k.link || k.qr {
 		var err error
-		if text, err = key.Link(signer, time.Now()); err != nil {
+		if text, err = key.Link(signer, k.at, time.Now()); err != nil {
 			return err
 		}
 		how = "open it on a phone in the network that " + key.Node + " is plugged into"
+		if !k.at.IsValid() {
+			how += ". If " + key.Node + ".local is not found there, put the node's address in its place: the router lists it, the node's screen shows it"
+		}
 	}
 	if err := k.out.write(cmd, []byte(text+"\n"), true); err != nil {
 		return err

@@ -31,10 +31,14 @@ to a server is needed, and no server has to be on yet. Servers are reached by th
 names in the tailnet. The kubeconfig gives full access to the cluster until it
 expires (--valid).
 
+The context with the cluster's name leads to the first server. If that one is away,
+CLUSTER-SERVER leads to another (kubectl --context going-mobile-cabin-pi).
+
 A cluster whose authorities are not this fleet's (cluster: k3s: ca:) is refused.
 
 With --merge, it is merged into $KUBECONFIG, or ~/.kube/config:
-  - The cluster's former entries are replaced.
+  - The cluster's former entries are replaced. Those of servers that fleet.yaml no
+    longer has are removed, unless a context of your own uses them.
   - If another cluster has entries of these names, nothing is changed.
   - Of several files, the one that kubectl would write to is changed.`,
 		Example: `  imagebuilder kubeconfig --out secrets/kubeconfig.yaml
@@ -81,7 +85,7 @@ func access(f *fleet.Fleet, valid time.Duration) (kubeconfig.Access, error) {
 	}
 	a.CA = id.ServerCA()
 	for _, name := range f.Servers() {
-		a.Servers = append(a.Servers, kubeconfig.Server{Name: name, Address: "https://" + name + ":6443"})
+		a.Servers = append(a.Servers, kubeconfig.Server{Name: name, Address: kubeconfig.Address(name)})
 	}
 	a.Admin, err = id.Admin("owner", time.Now(), valid, rand.Reader)
 	return a, err

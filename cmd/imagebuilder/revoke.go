@@ -5,6 +5,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/going-mobile/imagebuilder/image/fleet"
+	"github.com/going-mobile/imagebuilder/image/mint"
 	"github.com/going-mobile/imagebuilder/image/revoke"
 	"github.com/going-mobile/imagebuilder/image/shares"
 )
@@ -52,6 +54,9 @@ func newRevoke() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if _, err := f.Find(args[0]); err != nil {
+				return formerNode(f, args[0], err)
+			}
 			client, rows, silent, err := known(cmd.Context(), f)
 			if err != nil {
 				return err
@@ -77,6 +82,16 @@ func newRevoke() *cobra.Command {
 	cmd.Flags().BoolVar(&opt.Cluster.ByHand, "cluster-done", false, "skip the cluster: the node was removed from it with kubectl")
 	cmd.Flags().StringVar(&opt.Cluster.API, "api", "", "HOST:PORT where a server's API answers (default: the servers' addresses in the tailnet)")
 	return cmd
+}
+
+// formerNode says what to do about a node that is not in the fleet's file any more, as an
+// owner may take out its line first. unknown is the error otherwise.
+func formerNode(f *fleet.Fleet, name string, unknown error) error {
+	made, err := mint.Keys(f)
+	if err != nil || len(made[name]) == 0 {
+		return unknown
+	}
+	return fmt.Errorf("%w (but keys were made for %s, which was in fleet.yaml then: put its line back there until it is revoked)", unknown, name)
 }
 
 func carryOut(cmd *cobra.Command, order *revoke.Order, name string, yes bool) error {

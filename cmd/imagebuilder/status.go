@@ -42,7 +42,8 @@ func newStatus() *cobra.Command {
 		Use:   "status",
 		Short: "Show which nodes of the fleet have joined and are online",
 		Long: `Show for every node whether a key was made for it, whether it has joined the tailnet
-with that key, and whether it is online.
+with that key, and whether it is online. Members that joined with a key of this fleet
+and are not in fleet.yaml any more come last.
 
 Nodes that are online are asked for their image, its age in days, their slot, and
 what is wrong with them. That is done by your ssh, as root, at their addresses in
@@ -126,11 +127,16 @@ func (s *statusFlags) text(cmd *cobra.Command, f *fleet.Fleet, client *headscale
 	if err != nil {
 		return "", err
 	}
+	former, err := roster.Former(cmd.Context(), f, client)
+	if err != nil {
+		return "", err
+	}
 	s.warnOfKey(cmd, f, client)
 	s.ask(cmd, f, rows)
 	if s.doctor {
 		roster.Examine(cmd.Context(), f, rows)
 	}
+	rows = append(rows, former...)
 	var b strings.Builder
 	if s.asJSON {
 		err := printJSON(&b, rows)

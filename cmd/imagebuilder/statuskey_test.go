@@ -2,9 +2,12 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -46,5 +49,33 @@ func TestStatusWarnsOfTheAPIKey(t *testing.T) {
 		if told.String() != want || strings.Contains(told.String(), "abcdefg") {
 			t.Errorf("%d days: %q, want %q", days, told.String(), want)
 		}
+	}
+}
+
+// TestStatusShowsFormerMembers below the nodes of the file.
+func TestStatusShowsFormerMembers(t *testing.T) {
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `{"nodes":[{"id":"4","name":"hut-pi","givenName":"hut-pi","online":true,"preAuthKey":{"id":"7"}}]}`)
+	}))
+	defer web.Close()
+	client, err := headscale.New(web.URL, "abcdefg.0123", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := fleet.Load(filepath.Join(t.TempDir(), fleet.FileName), fleet.Example, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secrets := filepath.Join(f.Dir(), fleet.SecretsDir)
+	if err := errors.Join(os.Mkdir(secrets, 0o700), os.WriteFile(filepath.Join(secrets, "keys.json"), []byte(`{"version":1,"nodes":{"hut-pi":[{"id":"7"}]}}`), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	cmd := &cobra.Command{}
+	cmd.SetContext(t.Context())
+	s := statusFlags{noAsk: true, warned: true}
+	text, err := s.text(cmd, f, client)
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	if last := lines[len(lines)-1]; err != nil || !strings.HasPrefix(last, "hut-pi ") || !strings.Contains(last, "imagebuilder revoke hut-pi") {
+		t.Errorf("%v\n%s", err, text)
 	}
 }

@@ -257,7 +257,7 @@ func TestNothingWasDone(t *testing.T) {
 		want   string
 	}{
 		"another role":      {[]string{"k3s.labels", "role"}, nil, "box cannot have it: role cannot change on a node that runs"},
-		"another Headscale": {[]string{"headscale.url"}, nil, "box cannot have it: headscale.url cannot change"},
+		"another Headscale": {[]string{"headscale.url"}, nil, "with that url: in fleet.yaml its other changes reach it"},
 		"another setting":   {[]string{"k3s.config"}, nil, "say --risky"},
 		"another key":       {[]string{"ssh.authorizedKeys"}, nil, "without a key of yours among them"},
 		"another network":   {[]string{"network.interfaces"}, nil, "box: network.interfaces: if it is wrong, nobody reaches the node"},

@@ -11,7 +11,7 @@ import (
 var forCards = map[string]string{
 	"role":            "",
 	"board":           "",
-	"headscale.url":   ": it stays a member where it has joined",
+	"headscale.url":   ": it stays a member where it has joined, by the name of then; with that url: in fleet.yaml its other changes reach it",
 	"dataDisk":        ", with its data",
 	"longhorn.disk":   ", with its volumes: Longhorn moves them by its own means",
 	"storage.encrypt": ", without data: it is encrypted from the beginning or not at all (storage: {encrypt: false} beside its role leaves it as it is)",

@@ -30,6 +30,9 @@ type Access struct {
 // Server is one server of the cluster.
 type Server struct{ Name, Address string }
 
+// Address is a server's address by its name in the tailnet.
+func Address(name string) string { return "https://" + name + ":6443" }
+
 type object = map[string]any
 
 // File is one of the files that kubectl merges.
@@ -40,9 +43,10 @@ type File struct {
 }
 
 // Join puts the access into one of the files, in place of the cluster's previous entries
-// with the same names, and returns that file's index and new text. kubectl takes an entry
-// from the first file that has it. It puts a new entry into the first file that exists, or
-// else into the last (k8s.io/client-go, tools/clientcmd, PathOptions.GetDefaultFilename).
+// with the same names and of those for former servers, and returns that file's index and new
+// text. kubectl takes an entry from the first file that has it. It puts a new entry into the
+// first file that exists, or else into the last (k8s.io/client-go, tools/clientcmd,
+// PathOptions.GetDefaultFilename).
 func Join(files []File, a Access) (at int, text []byte, err error) {
 	all := make([]object, len(files))
 	for i, f := range files {
@@ -59,6 +63,7 @@ func Join(files []File, a Access) (at int, text []byte, err error) {
 	if err := a.put(all[at]); err != nil {
 		return 0, nil, fmt.Errorf("%s: %w", files[at].Name, err)
 	}
+	a.dropFormer(all, at)
 	if !slices.ContainsFunc(all, hasContext) {
 		all[at]["current-context"] = a.Cluster
 	}

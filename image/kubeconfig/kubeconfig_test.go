@@ -76,6 +76,40 @@ func TestMerge(t *testing.T) {
 	}
 }
 
+// TestMergeDropsFormerServers: what was made for a server that the cluster no longer has
+// goes, and the cluster's own context is selected in its place. What the owner has made
+// stays, and what needs the former entries keeps them.
+func TestMergeDropsFormerServers(t *testing.T) {
+	before := access
+	before.Servers = append(before.Servers[:2:2], Server{"old-pi", Address("old-pi")}, Server{"hut-pi", Address("hut-pi")})
+	fresh, err := New(before)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const mine = `{name: shed-tunnel, cluster: {server: "https://localhost:6443", certificate-authority-data: Y2E=}}`
+	const others = `{name: shed-box, cluster: {server: "https://box:6443", certificate-authority-data: b3RoZXI=}}`
+	text := strings.Replace(string(fresh), "clusters:", "clusters:\n    - "+mine+"\n    - "+others, 1)
+	text = strings.Replace(text, "contexts:", "contexts:\n    - {name: mine, context: {cluster: shed-hut-pi, user: shed, namespace: web}}\n    - {name: dev, context: {cluster: shed, user: shed}}", 1)
+	text = strings.Replace(text, "current-context: shed", "current-context: shed-old-pi", 1)
+	joined, err := merge(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "shed-tunnel=https://localhost:6443 shed-box=https://box:6443 shed=https://home-pi:6443 shed-cabin-pi=https://cabin-pi:6443 shed-hut-pi=https://hut-pi:6443 " +
+		"mine dev shed shed-cabin-pi shed-hut-pi shed shed"
+	if got := names(t, joined); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	renamed := strings.Replace(string(fresh), "cluster: shed-old-pi", "cluster: shed", 1)
+	if joined, err = merge(renamed); err != nil || !strings.Contains(names(t, joined), " shed-old-pi ") || strings.Contains(string(joined), "hut-pi") {
+		t.Errorf("a context that leads elsewhere: %v\n%s", err, joined)
+	}
+	elsewhere := File{"first", true, []byte("kind: Config\ncurrent-context: shed-old-pi\n")}
+	if _, kept, err := Join([]File{elsewhere, {"config", true, fresh}}, access); err != nil || !strings.Contains(string(kept), "shed-old-pi") || strings.Contains(string(kept), "shed-hut-pi") {
+		t.Errorf("selected by another file: %v\n%s", err, kept)
+	}
+}
+
 // TestMergeLeavesOthers: if other clusters' entries have our names, nothing is changed.
 func TestMergeLeavesOthers(t *testing.T) {
 	const foreign = `apiVersion: v1

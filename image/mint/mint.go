@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -114,9 +115,12 @@ func (m *Mint) make(ctx context.Context, name string, now time.Time) (*Key, erro
 }
 
 // Link returns a link to the node's page that hands over the key, signed by the fleet's
-// owner.
-func (k *Key) Link(owner minisign.PrivateKey, now time.Time) (string, error) {
+// owner. It leads to the node's name in its network, or to an address if that is valid.
+func (k *Key) Link(owner minisign.PrivateKey, at netip.Addr, now time.Time) (string, error) {
 	signed, err := node.Sign(node.MarshalKey(k.Node, k.Text), k.Node, owner, now)
+	if at.IsValid() {
+		return contract.PageLinkAt(at, signed), err
+	}
 	return contract.PageLink(k.Node, signed), err
 }
 

@@ -8,8 +8,10 @@ package roster
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/going-mobile/imagebuilder/firstboot/node"
@@ -132,33 +134,86 @@ func (r *Row) key(made []mint.Entry, keys []headscale.Key, now time.Time) {
 // with its name. A node that moved to another site still has the tags of its key. If the
 // book with the key was lost, the tags decide.
 func (r *Row) member(n fleet.Node, made []mint.Entry, members []headscale.Node) {
-	at := slices.IndexFunc(members, func(m headscale.Node) bool { return mint.Joined(made, r.Node, m) })
-	ours := at >= 0
+	joined := joined(made, r.Node, members)
+	ours := len(joined) > 0
 	if !ours {
-		at = slices.IndexFunc(members, func(m headscale.Node) bool { return m.GivenName == r.Node })
+		at := slices.IndexFunc(members, func(m headscale.Node) bool { return m.GivenName == r.Node })
+		if at < 0 {
+			return
+		}
+		joined = members[at : at+1]
 	}
-	if at < 0 {
-		return
+	m := joined[0]
+	r.Notes = nil
+	if r.State == Waiting {
+		r.Notes = append(r.Notes, "an unused key of "+r.Node+" is good until "+r.Expires.Local().Format("2006-01-02 15:04"))
 	}
-	m := members[at]
-	r.State, r.Notes, r.Expires = Offline, nil, time.Time{}
+	r.State, r.Expires = connection(m), time.Time{}
 	r.Number, r.Joined, r.LastSeen, r.Address = m.ID, m.Created, m.LastSeen, address(m)
-	if m.Online {
-		r.State = Online
-	}
 	if m.GivenName != r.Node {
 		r.Notes = append(r.Notes, "Headscale calls it "+m.GivenName+": another "+r.Node+" is in the way")
+	}
+	for _, other := range joined[1:] {
+		r.Notes = append(r.Notes, fmt.Sprintf("number %s (%s), %s, joined as %s, too: if it is the former one, switch it off for good, and delete it (headscale nodes delete -i %s)",
+			other.ID, other.GivenName, connection(other), r.Node, other.ID))
 	}
 	for _, tag := range n.Tags() {
 		switch {
 		case slices.Contains(m.Tags, tag):
 		case ours:
-			r.Notes = append(r.Notes, "it lacks "+tag+": it has those of the key that it joined with")
+			r.Notes = append(r.Notes, "it lacks "+tag+": it has those of the key that it joined with"+retagged(tag, m, n))
 		default:
 			r.Stranger = true
-			r.Notes = append(r.Notes, "it lacks "+tag+": it did not join with a key of this fleet")
+			r.Notes = append(r.Notes, "it lacks "+tag+": it did not join with a key of this fleet"+moved(m, n))
 		}
 	}
+}
+
+// joined returns the members that joined with the node's keys. There are several if its card
+// was made anew and the former member was not deleted. The first is the one that is online,
+// or else the latest.
+func joined(made []mint.Entry, name string, members []headscale.Node) (out []headscale.Node) {
+	for _, m := range members {
+		if mint.Joined(made, name, m) {
+			out = append(out, m)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b headscale.Node) int {
+		if a.Online != b.Online {
+			return map[bool]int{true: -1, false: 1}[a.Online]
+		}
+		return b.Created.Compare(a.Created)
+	})
+	return out
+}
+
+// retag is the command that gives a member the node's tags.
+func retag(m headscale.Node, n fleet.Node) string {
+	return fmt.Sprintf("headscale nodes tag -i %s -t %s", m.ID, strings.Join(n.Tags(), ","))
+}
+
+// retagged is what to do with a member that has another site's tag.
+func retagged(lacks string, m headscale.Node, n fleet.Node) string {
+	if lacks != fleet.SiteTag(n.Site) {
+		return ""
+	}
+	return "; after a move: " + retag(m, n)
+}
+
+// moved is what to do with a stranger that has the tag of the node's role: it may be the
+// node itself, from another site, with a key that this copy of the book lacks.
+func moved(m headscale.Node, n fleet.Node) string {
+	if !slices.Contains(m.Tags, fleet.RoleTag(n.Role.In())) {
+		return ""
+	}
+	return " that this copy of secrets/ knows; if it is yours, and was moved: " + retag(m, n)
+}
+
+func connection(m headscale.Node) State {
+	if m.Online {
+		return Online
+	}
+	return Offline
 }
 
 // Ask asks the nodes that are there for their status, all at once.

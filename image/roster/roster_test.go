@@ -70,7 +70,7 @@ func TestStates(t *testing.T) {
 		nodes: []headscale.Node{
 			{Name: "home-pi", GivenName: "home-pi", Tags: []string{}, KeyID: "99"}, // a laptop
 			{Name: "home-pi", GivenName: "home-pi-1", Tags: tags, KeyID: "1", ID: "8", Created: noon.Add(-time.Hour), Online: true, LastSeen: noon, Addresses: []netip.Addr{netip.MustParseAddr("fd7a::7"), ip}},
-			{Name: "home-box", GivenName: "home-box", Tags: []string{"tag:k3s-agent"}, KeyID: "3"},
+			{Name: "home-box", GivenName: "home-box", Tags: []string{"tag:k3s-agent"}, KeyID: "3", ID: "9"},
 		},
 		keys: []headscale.Key{
 			{ID: "1", Used: true, Expiration: soon}, {ID: "2", Expiration: soon}, {ID: "3", Used: true, Expiration: soon}, {ID: "4", Expiration: past},
@@ -83,7 +83,7 @@ func TestStates(t *testing.T) {
 	want := []Row{
 		{Node: "home-pi", Site: "home", Role: "server", State: Online, Number: "8", Joined: noon.Add(-time.Hour), Address: ip, LastSeen: noon, Notes: []string{"Headscale calls it home-pi-1: another home-pi is in the way"}},
 		{Node: "cabin-pi", Site: "cabin", Role: "server", State: Waiting, Expires: soon, New: true},
-		{Node: "home-box", Site: "home", Role: "agent", State: Offline, Notes: []string{"it lacks tag:site-home: it has those of the key that it joined with"}},
+		{Node: "home-box", Site: "home", Role: "agent", State: Offline, Number: "9", Notes: []string{"it lacks tag:site-home: it has those of the key that it joined with; after a move: headscale nodes tag -i 9 -t tag:k3s-agent,tag:site-home"}},
 		{Node: "cabin-box", Site: "cabin", Role: "agent", State: Expired, Expires: past, ExpiredUnused: 1, New: true},
 		{Node: "vps", Site: "cloud", Role: "witness", State: noKey, Notes: []string{"Headscale does not know its key: its database is from before, or the member was deleted; imagebuilder key vps makes another"}},
 	}
@@ -118,9 +118,96 @@ func TestStranger(t *testing.T) {
 			t.Errorf("%s is there: %v, at %+v", name, There(rows, name), s)
 		}
 	}
+	for i, want := range []string{"it lacks tag:k3s-server: it did not join with a key of this fleet", "headscale nodes tag -i 2 -t tag:k3s-server,tag:site-cabin", ""} {
+		if got := strings.Join(rows[i].Notes, "; "); !strings.HasSuffix(got, want) || want == "" && got != "" {
+			t.Errorf("%s: %q, want %q", rows[i].Node, got, want)
+		}
+	}
 	who, subjects := present(rows)
 	if fmt.Sprint(who) != "[1 2]" || len(subjects) != 2 {
 		t.Errorf("%v are asked: %v", who, subjects)
+	}
+}
+
+// TestAMoverWithoutABook: a node that was moved, and whose key this copy of the book lacks,
+// stays a stranger; the note tells how its owner vouches for it.
+func TestAMoverWithoutABook(t *testing.T) {
+	s := server{nodes: []headscale.Node{{Name: "home-box", GivenName: "home-box", Tags: []string{"tag:k3s-agent", "tag:site-cabin"}, KeyID: "98", ID: "3", Online: true}}}
+	rows, err := Read(t.Context(), load(t), s, noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(rows[2].Notes); !rows[2].Stranger || !strings.Contains(got, "if it is yours, and was moved: headscale nodes tag -i 3 -t tag:k3s-agent,tag:site-home") {
+		t.Errorf("%+v", rows[2])
+	}
+}
+
+// TestTwoOfOneNode: where two members joined with keys of one node, the one that is online
+// is the node, or else the later one, and the note names the other.
+func TestTwoOfOneNode(t *testing.T) {
+	at := []netip.Addr{netip.MustParseAddr("100.64.0.7")}
+	dead := headscale.Node{Name: "home-pi", GivenName: "home-pi", Tags: []string{"tag:k3s-server", "tag:site-home"}, KeyID: "1", ID: "5", Created: past, Addresses: at}
+	young := dead
+	young.GivenName, young.ID, young.Created = "home-pi-1", "8", noon
+	alive, elder := young, dead
+	alive.Online, elder.Online = true, true
+	for _, c := range []struct {
+		members []headscale.Node
+		number  headscale.ID
+		note    string
+	}{
+		{[]headscale.Node{dead, alive}, "8", "number 5 (home-pi), offline, joined as home-pi, too: if it is the former one, switch it off for good, and delete it (headscale nodes delete -i 5)"},
+		{[]headscale.Node{elder, young}, "5", "number 8 (home-pi-1), offline, joined as home-pi, too"},
+		{[]headscale.Node{dead, young}, "8", "number 5 (home-pi), offline"},
+		{[]headscale.Node{alive, elder}, "8", "number 5 (home-pi), online"},
+	} {
+		rows, err := Read(t.Context(), load(t), server{nodes: c.members}, noon)
+		if r := rows[0]; err != nil || r.Number != c.number || (r.State == Online) != (c.members[0].Online || c.members[1].Online) || !strings.Contains(strings.Join(r.Notes, "; "), c.note) {
+			t.Errorf("%+v, %v, want number %s and %q", r, err, c.number, c.note)
+		}
+	}
+}
+
+// TestAKeyBesideAMember: that a key waits for a node which is a member already is told.
+func TestAKeyBesideAMember(t *testing.T) {
+	f := load(t)
+	book := `{"version":1,"nodes":{"home-pi":[{"id":"1","expires":"2026-11-25T11:00:00Z"},{"id":"6","expires":"2026-11-25T13:00:00Z"}]}}`
+	if err := os.WriteFile(filepath.Join(f.Dir(), fleet.SecretsDir, "keys.json"), []byte(book), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := server{
+		nodes: []headscale.Node{{Name: "home-pi", GivenName: "home-pi", Tags: []string{"tag:k3s-server", "tag:site-home"}, KeyID: "1", ID: "5"}},
+		keys:  []headscale.Key{{ID: "1", Used: true, Expiration: past}, {ID: "6", Expiration: soon}},
+	}
+	rows, err := Read(t.Context(), f, s, noon)
+	want := "[an unused key of home-pi is good until " + soon.Local().Format("2006-01-02 15:04") + "]"
+	if r := rows[0]; err != nil || r.State != Offline || fmt.Sprint(r.Notes) != want {
+		t.Errorf("%+v, %v, want %s", r, err, want)
+	}
+}
+
+// TestFormer: a member with a key of the fleet, whose node is not in the file any more, is
+// shown. Others' devices are not.
+func TestFormer(t *testing.T) {
+	f := load(t)
+	book := `{"version":1,"nodes":{"hut-pi":[{"id":"7"}],"shed-pi":[{"id":"8"}],"home-pi":[{"id":"1"}]}}`
+	if err := os.WriteFile(filepath.Join(f.Dir(), fleet.SecretsDir, "keys.json"), []byte(book), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := server{nodes: []headscale.Node{
+		{Name: "home-pi", GivenName: "home-pi", KeyID: "1"},
+		{Name: "hut-pi", GivenName: "hut-pi", KeyID: "7", ID: "4", Created: past, LastSeen: noon},
+		{Name: "shed-pi", GivenName: "shed-pi", KeyID: "99"},
+		{Name: "laptop", GivenName: "laptop"},
+	}}
+	rows, err := Former(t.Context(), f, s)
+	want := []Row{{Node: "hut-pi", State: Offline, Number: "4", Joined: past, LastSeen: noon, Notes: []string{
+		"it is a member, but not in fleet.yaml: put its line back, and then: imagebuilder revoke hut-pi"}}}
+	if d := cmp.Diff(want, rows, cmpopts.EquateComparable(netip.Addr{})); d != "" || err != nil {
+		t.Errorf("%v (-want +got):\n%s", err, d)
+	}
+	if _, err := Former(t.Context(), f, server{err: errors.New("refused")}); err == nil {
+		t.Error("no error")
 	}
 }
 

@@ -1,0 +1,38 @@
+package roster
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"github.com/going-mobile/imagebuilder/image/fleet"
+	"github.com/going-mobile/imagebuilder/image/headscale"
+	"github.com/going-mobile/imagebuilder/image/mint"
+)
+
+// Former returns the members that joined with a key of this fleet, but whose node is not in
+// the fleet's file any more. Such a node still votes in etcd, and keeps its place in the
+// cluster. The rows are only to be shown: nothing is known of what the node should be.
+func Former(ctx context.Context, f *fleet.Fleet, server interface {
+	Nodes(context.Context) ([]headscale.Node, error)
+}) (rows []Row, err error) {
+	made, err := mint.Keys(f)
+	if err != nil {
+		return nil, err
+	}
+	members, err := server.Nodes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(made)) {
+		if slices.Contains(f.Nodes.Names, name) {
+			continue
+		}
+		for _, m := range joined(made[name], name, members) {
+			rows = append(rows, Row{Node: name, State: connection(m), Number: m.ID, Joined: m.Created, LastSeen: m.LastSeen, Address: address(m), Notes: []string{
+				"it is a member, but not in fleet.yaml: put its line back, and then: imagebuilder revoke " + name,
+			}})
+		}
+	}
+	return rows, nil
+}
