@@ -31,6 +31,8 @@ type clock struct {
 
 func (c *clock) Now() time.Time { return c.now }
 
+func (c *clock) Synced() (bool, error) { return true, nil }
+
 func (c *clock) Sleep(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():
