@@ -66,12 +66,18 @@ func (m *machine) overlap(links []Link) *Problem {
 	return nil
 }
 
-// unlinked names what is missing if no port has a carrier: the Wi-Fi, if node.yaml has one
-// and there is a port for it, or else a cable.
+// unlinked names what is missing if no port has a carrier: the Wi-Fi, if node.yaml has one,
+// or else a cable, or the port that it goes into.
 func (m *machine) unlinked(links []Link) *Problem {
+	radio := func(l Link) bool { return wireless(l.Name) }
 	w := m.cfg.Network.WiFi
-	if w != nil && slices.ContainsFunc(links, func(l Link) bool { return wireless(l.Name) }) {
+	switch {
+	case w != nil && slices.ContainsFunc(links, radio):
 		return problem("no-wifi", w.SSID)
+	case w != nil:
+		return problem("no-radio", w.SSID)
+	case !slices.ContainsFunc(links, func(l Link) bool { return !radio(l) }):
+		return problem("no-port")
 	}
 	return problem("no-link")
 }

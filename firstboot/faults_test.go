@@ -77,14 +77,15 @@ var faults = []struct {
 	{"small disk", func(w *world) { w.space = 1 << 30 }, "disk-too-small", []string{"The disk is too small: 1.0 GiB", "Use a larger card"}, true},
 	{"no link", func(w *world) { w.links = []firstboot.Link{{Name: "eth0"}} }, "no-link", []string{"No network cable", "Plug the network cable in"}, true},
 	{"a network of the cluster's", onLAN("10.42.0.20/24"), "lan-overlaps", []string{"This network (10.42.0.0/24) uses addresses of the cluster (10.42.0.0/16)", "192.168.77.0/24"}, true},
-	{"no port", func(w *world) { w.links = nil }, "no-link", []string{"No network cable"}, true},
+	{"no port", func(w *world) { w.links = nil }, "no-port", []string{"no network port that this system can use", "USB network adapter"}, true},
+	{"no port at all, and Wi-Fi wanted", func(w *world) { withWiFi(w); w.links = nil }, "no-radio", []string{"The Wi-Fi of this computer was not found", "the shed"}, true},
 	{"no DHCP", func(w *world) { w.links = []firstboot.Link{{Name: "eth0", Carrier: true}} }, "no-dhcp", []string{"no answer from DHCP on eth0", "router"}, true},
 	{"no Wi-Fi", func(w *world) {
 		withWiFi(w)
 		w.links = []firstboot.Link{{Name: "eth0"}, {Name: "wlan0"}}
 	}, "no-wifi", []string{"The Wi-Fi the shed is not connected", "network: wifi:"}, true},
-	{"no port for it", func(w *world) { withWiFi(w); w.links = []firstboot.Link{{Name: "eth0"}} }, "no-link", []string{"No network cable"}, true},
-	{"a port for Wi-Fi and none wanted", func(w *world) { w.links = []firstboot.Link{{Name: "wlan0"}} }, "no-link", []string{"No network cable"}, true},
+	{"no port for it", func(w *world) { withWiFi(w); w.links = []firstboot.Link{{Name: "eth0"}} }, "no-radio", []string{"The Wi-Fi of this computer was not found", "Plug in a network cable"}, true},
+	{"a port for Wi-Fi and none wanted", func(w *world) { w.links = []firstboot.Link{{Name: "wlan0"}} }, "no-port", []string{"no network port"}, true},
 	{"no DHCP by Wi-Fi", func(w *world) {
 		withWiFi(w)
 		w.links = []firstboot.Link{{Name: "eth0"}, {Name: "wlan0", Carrier: true}}

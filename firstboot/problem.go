@@ -105,6 +105,8 @@ var texts = map[string]text{
 	"disk-too-small": {"The disk is too small: %s of space for data, at least %s is needed.", "Use a larger card or disk.", true, retry},
 	"disk-full":      {"The disk is full: %s free, at least %s is needed.", "Make room on the data partition or use a larger disk.", true, retry},
 	"no-link":        {"No network cable is connected.", "Plug the network cable in at both ends; the lights at the socket must be on.", true, retry},
+	"no-port":        {"This computer has no network port that this system can use.", "Plug in a USB network adapter. A socket that is there may be switched off in the BIOS, or its driver be missing: REPORT.TXT on the boot partition tells the owner (imagebuilder report).", true, retry},
+	"no-radio":       {"The Wi-Fi of this computer was not found, so %s cannot be reached.", "Plug in a network cable, with a USB network adapter where there is no socket. REPORT.TXT on the boot partition tells the owner what is missing (imagebuilder report).", true, retry},
 	"no-dhcp":        {"The network gives this node no address (no answer from DHCP on %s).", "Check the cable's other end and the router; switch the router off and on.", true, retry},
 	"no-wifi":        {"The Wi-Fi %s is not connected.", "Check that it is on and near enough; its name and password are in node.yaml (network: wifi:). A network cable helps, too.", true, retry},
 	"no-dhcp-wifi":   {"The Wi-Fi %s gives this node no address.", "Switch the router off and on. A network cable helps, too.", true, retry},

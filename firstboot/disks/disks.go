@@ -55,7 +55,11 @@ func (d Disk) label() string {
 	if len(d.Models) > 0 {
 		parts = append(parts, d.Models[len(d.Models)-1])
 	}
-	for _, bus := range []struct{ devtype, words string }{{"usb", "on USB"}, {"mmc", "memory card"}, {"nvme", "NVMe"}} {
+	mmc := "memory card"
+	if d.Soldered {
+		mmc = "built in (eMMC)"
+	}
+	for _, bus := range []struct{ devtype, words string }{{"usb", "on USB"}, {"mmc", mmc}, {"nvme", "NVMe"}} {
 		if d.OnBus(bus.devtype) {
 			parts = append(parts, bus.words)
 		}

@@ -156,10 +156,15 @@ func TestAnUnfinishedSystemIsNobodysDisk(t *testing.T) {
 
 // eMMC is on the bus of memory cards, and nobody takes it out.
 func TestWhatIsSolderedIn(t *testing.T) {
+	labels := map[bool]string{true: "mmcblk0, 1.0 GB, built in (eMMC)", false: "mmcblk0, 1.0 GB, memory card"}
 	for kind, want := range map[string]bool{"MMC": true, "SD": false} {
 		sys, name := tree(t, map[string]string{"mmc_host/mmc0/mmc0:0001/block/mmcblk0/dev": "", "mmc_host/mmc0/mmc0:0001/type": kind + "\n"})
 		if got := sys.soldered(name); got != want {
 			t.Errorf("%s: %v", kind, got)
+		}
+		d := Disk{Name: name, Path: sys.home(name), Size: 1e9, Soldered: sys.soldered(name)}
+		if got := d.label(); got != labels[want] {
+			t.Errorf("%s: people are told of %q", kind, got)
 		}
 	}
 }

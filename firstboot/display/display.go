@@ -210,9 +210,10 @@ func (d *Display) statusText(text []byte) error {
 }
 
 // light uses the Pi's activity light: heartbeat while working or waiting, fast
-// blinking when a person is needed, steady when joined.
+// blinking when a person is needed, steady when joined. A Pi 400 has one light
+// only, which its device tree calls PWR.
 func (d *Display) light(s firstboot.State) error {
-	for _, name := range []string{"ACT", "led0"} { // the name depends on the kernel
+	for _, name := range []string{"ACT", "led0", "PWR"} { // the first two depend on the kernel
 		dir := filepath.Join(d.root, "sys/class/leds", name)
 		if _, err := os.Stat(dir); err != nil {
 			continue

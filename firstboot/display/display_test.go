@@ -4,6 +4,7 @@ package display_test
 
 import (
 	"bytes"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -88,6 +89,25 @@ func TestEverywhere(t *testing.T) {
 	}
 	if read(t, root, "sys/class/leds/ACT/trigger") != "none" || read(t, root, "sys/class/leds/ACT/brightness") != "1" {
 		t.Error("the light is not steady")
+	}
+}
+
+// TestTheOnlyLight: a Pi 400 has no ACT, and its PWR blinks; a Pi 4 has both, and its PWR
+// tells of power alone.
+func TestTheOnlyLight(t *testing.T) {
+	for blinks, lights := range map[string][]string{"PWR": {"PWR"}, "ACT": {"ACT", "PWR"}, "led0": {"led0", "PWR"}} {
+		root := t.TempDir()
+		for _, name := range lights {
+			for _, f := range []string{"trigger", "brightness", "delay_on", "delay_off"} {
+				write(t, root, "sys/class/leds/"+name+"/"+f, "")
+			}
+		}
+		display.New(host.Files{Root: root}, clock{}, root, io.Discard).Show(firstboot.Status{State: firstboot.NeedsPerson, Node: "home-pi"})
+		for _, name := range lights {
+			if have := read(t, root, "sys/class/leds/"+name+"/trigger") == "timer"; have != (name == blinks) {
+				t.Errorf("of the lights %v, %s blinks: %v", lights, name, have)
+			}
+		}
 	}
 }
 

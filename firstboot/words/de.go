@@ -86,6 +86,8 @@ var germanProblems = map[string]Text{
 	"disk-too-small": {"Die Karte oder Platte ist zu klein: %s Platz für Daten, mindestens %s sind nötig.", "Nehmen Sie eine größere."},
 	"disk-full":      {"Die Platte ist voll: %s frei, mindestens %s sind nötig.", "Schaffen Sie Platz auf der Daten-Partition oder nehmen Sie eine größere Platte."},
 	"no-link":        {"Es ist kein Netzwerkkabel eingesteckt.", "Stecken Sie das Netzwerkkabel an beiden Enden ein; die Lämpchen an der Buchse müssen leuchten."},
+	"no-port":        {"Dieses Gerät hat keinen Netzwerkanschluss, den dieses System benutzen kann.", "Stecken Sie einen USB-Netzwerkadapter ein. Eine vorhandene Buchse kann im BIOS abgeschaltet sein, oder ihr Treiber fehlt: REPORT.TXT auf der Boot-Partition sagt es dem Besitzer (imagebuilder report)."},
+	"no-radio":       {"Das WLAN dieses Geräts wurde nicht gefunden; %s ist nicht erreichbar.", "Stecken Sie ein Netzwerkkabel ein, mit einem USB-Netzwerkadapter, wo keine Buchse ist. REPORT.TXT auf der Boot-Partition sagt dem Besitzer, was fehlt (imagebuilder report)."},
 	"no-dhcp":        {"Das Netz gibt diesem Gerät keine Adresse (keine Antwort von DHCP an %s).", "Prüfen Sie das andere Ende des Kabels und den Router; schalten Sie den Router aus und ein."},
 	"no-wifi":        {"Das WLAN %s ist nicht verbunden.", "Prüfen Sie, ob es eingeschaltet und nah genug ist; sein Name und sein Passwort stehen in node.yaml (network: wifi:). Auch ein Netzwerkkabel hilft."},
 	"no-dhcp-wifi":   {"Das WLAN %s gibt diesem Gerät keine Adresse.", "Schalten Sie den Router aus und ein. Auch ein Netzwerkkabel hilft."},

@@ -85,6 +85,8 @@ var spanishProblems = map[string]Text{
 	"disk-too-small": {"La tarjeta o el disco es demasiado pequeño: %s para datos, se necesitan al menos %s.", "Use uno más grande."},
 	"disk-full":      {"El disco está lleno: %s libres, se necesitan al menos %s.", "Haga sitio en la partición de datos o use un disco más grande."},
 	"no-link":        {"No hay ningún cable de red conectado.", "Enchufe el cable de red en los dos extremos; las luces de la toma tienen que estar encendidas."},
+	"no-port":        {"Este equipo no tiene ningún puerto de red que este sistema pueda usar.", "Conecte un adaptador de red USB. Si hay una toma, puede estar desactivada en la BIOS o faltar su controlador: REPORT.TXT en la partición de arranque se lo dice al dueño (imagebuilder report)."},
+	"no-radio":       {"No se encontró el wifi de este equipo; no se puede llegar a %s.", "Enchufe un cable de red, con un adaptador de red USB si no hay toma. REPORT.TXT en la partición de arranque dice al dueño lo que falta (imagebuilder report)."},
 	"no-dhcp":        {"La red no da dirección a este equipo (sin respuesta de DHCP en %s).", "Revise el otro extremo del cable y el router; apague y encienda el router."},
 	"no-wifi":        {"El wifi %s no está conectado.", "Compruebe que está encendido y lo bastante cerca; su nombre y su contraseña están en node.yaml (network: wifi:). También sirve un cable de red."},
 	"no-dhcp-wifi":   {"El wifi %s no da dirección a este equipo.", "Apague y encienda el router. También sirve un cable de red."},

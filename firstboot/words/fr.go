@@ -85,6 +85,8 @@ var frenchProblems = map[string]Text{
 	"disk-too-small": {"La carte ou le disque est trop petit : %s pour les données, il en faut au moins %s.", "Prenez-en un plus grand."},
 	"disk-full":      {"Le disque est plein : %s libres, il en faut au moins %s.", "Faites de la place sur la partition de données ou prenez un disque plus grand."},
 	"no-link":        {"Aucun câble réseau n’est branché.", "Branchez le câble réseau aux deux bouts ; les voyants de la prise doivent être allumés."},
+	"no-port":        {"Cet appareil n’a aucun port réseau que ce système puisse utiliser.", "Branchez un adaptateur réseau USB. Une prise présente est peut-être désactivée dans le BIOS, ou son pilote manque : REPORT.TXT sur la partition de démarrage le dit au propriétaire (imagebuilder report)."},
+	"no-radio":       {"Le Wi-Fi de cet appareil n’a pas été trouvé ; %s est hors d’atteinte.", "Branchez un câble réseau, avec un adaptateur réseau USB s’il n’y a pas de prise. REPORT.TXT sur la partition de démarrage dit au propriétaire ce qui manque (imagebuilder report)."},
 	"no-dhcp":        {"Le réseau ne donne pas d’adresse à cet appareil (pas de réponse de DHCP sur %s).", "Vérifiez l’autre bout du câble et la box ; éteignez et rallumez la box."},
 	"no-wifi":        {"Le Wi-Fi %s n’est pas connecté.", "Vérifiez qu’il est allumé et assez proche ; son nom et son mot de passe sont dans node.yaml (network: wifi:). Un câble réseau convient aussi."},
 	"no-dhcp-wifi":   {"Le Wi-Fi %s ne donne pas d’adresse à cet appareil.", "Éteignez et rallumez la box. Un câble réseau convient aussi."},

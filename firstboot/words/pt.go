@@ -85,6 +85,8 @@ var portugueseProblems = map[string]Text{
 	"disk-too-small": {"O cartão ou disco é demasiado pequeno: %s para dados, são precisos pelo menos %s.", "Use um maior."},
 	"disk-full":      {"O disco está cheio: %s livres, são precisos pelo menos %s.", "Arranje espaço na partição de dados ou use um disco maior."},
 	"no-link":        {"Não há nenhum cabo de rede ligado.", "Ligue o cabo de rede nas duas pontas; as luzes da tomada têm de estar acesas."},
+	"no-port":        {"Este aparelho não tem nenhuma porta de rede que este sistema possa usar.", "Ligue um adaptador de rede USB. Se houver uma tomada, pode estar desligada na BIOS ou faltar o controlador: o REPORT.TXT na partição de arranque diz ao dono (imagebuilder report)."},
+	"no-radio":       {"O Wi-Fi deste aparelho não foi encontrado; não se chega a %s.", "Ligue um cabo de rede, com um adaptador de rede USB se não houver tomada. O REPORT.TXT na partição de arranque diz ao dono o que falta (imagebuilder report)."},
 	"no-dhcp":        {"A rede não dá endereço a este aparelho (sem resposta de DHCP em %s).", "Verifique a outra ponta do cabo e o router; desligue e ligue o router."},
 	"no-wifi":        {"O Wi-Fi %s não está ligado.", "Verifique se está aceso e perto o bastante; o nome e a palavra-passe estão no node.yaml (network: wifi:). Um cabo de rede também serve."},
 	"no-dhcp-wifi":   {"O Wi-Fi %s não dá endereço a este aparelho.", "Desligue e ligue o router. Um cabo de rede também serve."},
