@@ -213,30 +213,34 @@ func printJudged(out io.Writer, j judged) error {
 }
 
 func printFindings(out io.Writer, j judged) error {
-	var missing, left []string
+	var missing, left, nobodys []string
 	for _, f := range j.Findings {
-		if f.Reason == "" {
-			missing = append(missing, describeFinding(f, contract.Find(j.Report.Head, contract.FactBoard)))
-		} else {
+		switch {
+		case f.Reason != "":
 			left = append(left, f.Module+": "+f.Reason)
+		case f.Module == "" && f.Package == "":
+			nobodys = append(nobodys, f.Firmware)
+		default:
+			missing = append(missing, describeFinding(f, contract.Find(j.Report.Head, contract.FactBoard)))
 		}
 	}
 	var p page
 	p.section("Missing in "+j.Image, missing)
 	p.section("Left out on purpose", left)
-	if missing == nil {
+	p.section("Firmware in no package of Debian 13: drivers also ask for what they can do without; add what is needed with an overlay", nobodys)
+	switch {
+	case missing == nil && nobodys == nil:
 		fmt.Fprintf(&p, "\n%s lacks nothing that this machine asks for\n", j.Image)
+	case missing == nil:
+		fmt.Fprintf(&p, "\n%s lacks nothing that Debian has for this machine\n", j.Image)
 	}
 	_, err := io.WriteString(out, p.String())
 	return err
 }
 
 func describeFinding(f hardware.Finding, board string) string {
-	switch {
-	case f.Module != "":
+	if f.Module != "" {
 		return fmt.Sprintf("module %s, for %s\n    it is in %s: add %[1]s to kernel.modules of boards/%[4]s.yaml", f.Module, strings.Join(f.For, ", "), f.Package, board)
-	case f.Package != "":
-		return fmt.Sprintf("firmware %s\n    it is in %s: add that to packages of boards/%s.yaml, or keep the file in prune", f.Firmware, f.Package, board)
 	}
-	return fmt.Sprintf("firmware %s\n    no package of Debian 13 has it. Drivers also ask for files that they can do without; if this one is needed, add it with an overlay of %s", f.Firmware, board)
+	return fmt.Sprintf("firmware %s\n    it is in %s: add that to packages of boards/%s.yaml, or keep the file in prune", f.Firmware, f.Package, board)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/disks"
 	"github.com/going-mobile/imagebuilder/firstboot/efiboot"
+	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
 const machineGroup = "Machine"
@@ -22,6 +23,7 @@ const machineGroup = "Machine"
 // from anybody who could press a button. What cannot be asked is unknown, not fine.
 func (p *patient) machine() {
 	p.watchdog()
+	p.memory()
 	p.medium()
 	if p.diskShare() {
 		p.holders()
@@ -56,6 +58,26 @@ func (p *patient) watchdog() {
 		why = "there is one, and nothing uses it"
 	}
 	p.add(machineGroup, check, Warning, "a node that hangs stays so until somebody switches it off and on: "+why)
+}
+
+// k3sRole is written by firstboot; its last line is FIRSTBOOT_ROLE=.
+const k3sRole = "/etc/rancher/k3s/k3s.env"
+
+// serverMemory in kB is a bit less than k3s' minimum for a server, 2 GB (docs.k3s.io,
+// "Requirements"): the kernel does not count what firmware and graphics keep.
+const serverMemory = 7 << 18
+
+// memory tells of a server that has too little of it: once etcd and the volumes are up, it
+// is killed, and again after it came back.
+func (p *patient) memory() {
+	_, text, _ := strings.Cut(p.text("/proc/meminfo"), "MemTotal:")
+	first, _, _ := strings.Cut(strings.TrimSpace(text), " ")
+	kib, err := strconv.Atoi(first)
+	if err != nil || !strings.Contains(p.text(k3sRole), "FIRSTBOOT_ROLE="+string(node.Server)+"\n") {
+		return
+	}
+	p.expect(kib >= serverMemory, Warning, machineGroup, "memory for a server",
+		fmt.Sprintf("it has %d MB, and a server takes 2 GB: make it an agent or a witness, or take a larger machine", kib>>10))
 }
 
 // medium reports what the last monthly look at the running slot found.

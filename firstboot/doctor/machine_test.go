@@ -33,6 +33,24 @@ func slotCheck(fault string) map[string]string {
 	return map[string]string{slotFile: fmt.Sprintf(`{"slot": "a", "made": "2026-10-01T00:00:00Z", "at": "2026-11-01T02:03:04Z", "fault": %q}`, fault)}
 }
 
+func role(r string) map[string]string {
+	return map[string]string{"etc/rancher/k3s/k3s.env": "K3S_ROLE=server\nFIRSTBOOT_ROLE=" + r + "\n"}
+}
+
+// TestAnAgentMayBeSmall, and so may a witness, which k3s runs as a server.
+func TestAnAgentMayBeSmall(t *testing.T) {
+	for _, r := range []string{"agent", "witness"} {
+		root, h := healthy(t)
+		for name, content := range role(r) {
+			write(t, root, name, content)
+		}
+		write(t, root, "proc/meminfo", "MemTotal:         935000 kB\n")
+		if table := doctor.Table(doctor.Examine(t.Context(), h)); strings.Contains(table, "memory for a server") {
+			t.Errorf("%s: %s", r, table)
+		}
+	}
+}
+
 // TestMachine: what the hardware says, or does not, is told as it is. A
 // machine that cannot be asked is unknown.
 func TestMachine(t *testing.T) {
@@ -46,6 +64,9 @@ func TestMachine(t *testing.T) {
 		"none":                  {nil, map[string]string{dog: ""}, "warning watchdog armed a node that hangs stays so until somebody switches it off and on: no driver"},
 		"one that nobody armed": {nil, map[string]string{dog + "state": "inactive\n"}, "warning watchdog armed a node that hangs stays so until somebody switches it off and on: there is one"},
 		"it bit":                {nil, map[string]string{dog + "bootstatus": "32\n"}, "warning last restart it was the watchdog's"},
+
+		"a server with 1 GB": {role("server"), map[string]string{"proc/meminfo": "MemTotal:         935000 kB\nMemFree: 1 kB\n"}, "warning memory for a server it has 913 MB, and a server takes 2 GB"},
+		"a server with 2 GB": {role("server"), map[string]string{"proc/meminfo": "MemTotal:        1893932 kB\n"}, "ok memory for a server"},
 
 		"nobody looked":         {nil, map[string]string{slotFile: ""}, "unknown system on its medium nobody has looked since it came: firstboot check-slot"},
 		"a whole slot":          {nil, slotCheck(""), "ok system on its medium slot a was whole on 2026-11-01"},

@@ -67,8 +67,8 @@ type Board struct {
 	BIOS bool `yaml:"bios"`
 	// Suite is the Debian release, such as trixie.
 	Suite string `yaml:"suite"`
-	// Memory, in bytes, is that of the smallest of these machines on sale; 0 means that all
-	// of them have enough.
+	// Memory, in bytes, is that of the smallest of these machines, where most have too little
+	// for a server. With 0, most have enough, and a node's own size tells of the others.
 	Memory Size `yaml:"memory" json:"-"`
 	// Kernel is the kernel to boot, with its modules.
 	Kernel Kernel `yaml:"kernel"`

@@ -242,7 +242,7 @@ type Node struct {
 	Longhorn node.Longhorn `yaml:"longhorn"`
 	// Storage replaces the cluster's setting.
 	Storage Storage `yaml:"storage"`
-	// Machine is the size of the machine, for "plan --resources" only.
+	// Machine is the size of the machine, for "plan" only.
 	Machine Machine `yaml:"machine"`
 	// Files are additional files that are written onto the node.
 	Files []File `yaml:"files"`

@@ -74,7 +74,8 @@ func Lists(from fs.FS, board string) (*List, error) {
 }
 
 // FromReport writes the list of the machine in a report: every modalias for which its
-// kernel wanted a driver, and the firmware that it requested in vain. A modalias with
+// kernel wanted a driver, and the firmware that it requested in vain, without what no package
+// has: drivers ask for files of one board first, and no image can have those. A modalias with
 // blanks ("platform:Fixed MDIO bus") is left out: such buses exist only in software. This
 // also keeps a hostile report from adding a "without: " line.
 func FromReport(r *contract.Report) []byte {
@@ -92,7 +93,9 @@ func FromReport(r *contract.Report) []byte {
 		fmt.Fprintln(&b, a)
 	}
 	for _, f := range r.Firmware {
-		fmt.Fprintf(&b, "firmware: %s\n", f)
+		if firmwarePackage(f) != "" {
+			fmt.Fprintf(&b, "firmware: %s\n", f)
+		}
 	}
 	return b.Bytes()
 }

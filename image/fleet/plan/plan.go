@@ -7,6 +7,7 @@
 package plan
 
 import (
+	"cmp"
 	"io/fs"
 	"maps"
 	"slices"
@@ -90,7 +91,7 @@ func Make(f *fleet.Fleet, overlays fs.FS) (*Plan, error) {
 			Name: name, Board: n.Board, Title: b.Title, Role: n.Role.In(), Control: n.Role.Controls(), Init: name == f.Cluster.K3s.Init,
 			Joins: joins(f, name, n.Role.In()),
 			Card:  b.Firmware == board.RaspberryPi, DataDisk: n.DataDisk.String(), Install: install,
-			small: b.Memory > 0 && b.Memory < serverMemory,
+			small: isSmall(n.Machine.MemoryGiB, b),
 		})
 	}
 	for i := range p.Sites {
@@ -104,6 +105,13 @@ func Make(f *fleet.Fleet, overlays fs.FS) (*Plan, error) {
 	}
 	p.Warnings = append(p.Warnings, warnings(f, p)...)
 	return p, nil
+}
+
+// isSmall tells whether a node has too little memory for a server: by its own size where
+// the fleet file tells that (machine:), or else as the smallest machine of its board.
+func isSmall(gib int, b *board.Board) bool {
+	memory := cmp.Or(board.Size(gib)<<30, b.Memory)
+	return memory > 0 && memory < serverMemory
 }
 
 // joins are the servers that a node of the cluster tries to join.

@@ -76,6 +76,8 @@ func TestWarnings(t *testing.T) {
 	}{
 		{"the example", nil, []string{"etcd-wan", "etcd-card", "etcd-card"}},
 		{"a server on a Pi 3", []string{"home-pi: {board: rpi4", "home-pi: {board: rpi3"}, []string{"etcd-wan", "memory", "etcd-card", "etcd-card"}},
+		{"a server on a Pi 4 with 1 GB", []string{"home-pi: {", "home-pi: {machine: {cpus: 4, memoryGiB: 1}, "}, []string{"etcd-wan", "memory", "etcd-card", "etcd-card"}},
+		{"a server on a Pi 4 with 2 GB", []string{"home-pi: {", "home-pi: {machine: {cpus: 4, memoryGiB: 2}, "}, []string{"etcd-wan", "etcd-card", "etcd-card"}},
 		{"an agent on a Pi 3", []string{"cabin-box: {board: optiplex-7050", "cabin-box: {board: rpi3"}, []string{"etcd-wan", "etcd-card", "etcd-card", "card-life"}},
 		{"without its VPS", withoutVPS, []string{"quorum", "etcd-wan", "etcd-card", "etcd-card"}},
 		{"one server", append([]string{"site: cabin, role: server", "site: cabin, role: agent"}, withoutVPS...), []string{"etcd-card", "card-life"}},
