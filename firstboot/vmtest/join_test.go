@@ -105,7 +105,7 @@ func (m *machine) hasPayload() {
 	const objects = "k3s kubectl get --raw /v1-standin/objects"
 	m.sh("timeout 60 sh -c 'until " + objects + ` | grep -q "RecurringJob.*system-nightly"; do sleep 1; done'`)
 	want := []string{
-		"AppProject argocd/fleet", "Application argocd/root", "HelmChart kube-system/argocd", "HelmChart kube-system/longhorn",
+		"AppProject argocd/fleet", "Application argocd/root", "ConfigMap longhorn-system/longhorn-storageclass", "HelmChart kube-system/argocd", "HelmChart kube-system/longhorn",
 		"Namespace argocd", "Namespace longhorn-system",
 		"RecurringJob longhorn-system/backup-nightly", "RecurringJob longhorn-system/snapshot-hourly", "RecurringJob longhorn-system/system-nightly", "RecurringJob longhorn-system/trim-weekly",
 		"Secret argocd/fleet-repo", "Secret longhorn-system/longhorn-s3",
