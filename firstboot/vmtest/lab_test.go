@@ -94,7 +94,7 @@ const objects = `  longhorn: {backup: {endpoint: https://s3.example.net, region:
 // seeded are the objects of the seed, besides k3s' own. Nothing in a copy of the fleet makes
 // backups.
 var seeded = []string{
-	"AppProject argocd/fleet", "Application argocd/root", "HelmChart kube-system/argocd", "HelmChart kube-system/longhorn", "HelmChartConfig kube-system/traefik",
+	"AppProject argocd/fleet", "Application argocd/root", "ConfigMap longhorn-system/longhorn-storageclass", "HelmChart kube-system/argocd", "HelmChart kube-system/longhorn", "HelmChartConfig kube-system/traefik",
 	"HorizontalPodAutoscaler kube-system/coredns", "Namespace argocd", "Namespace longhorn-system", "Namespace nextcloud",
 	"RecurringJob longhorn-system/snapshot-hourly", "RecurringJob longhorn-system/trim-weekly", "Secret nextcloud/db",
 }
