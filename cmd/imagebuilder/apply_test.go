@@ -7,10 +7,8 @@ import (
 	"encoding/json"
 	"io"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -21,17 +19,17 @@ import (
 	"github.com/going-mobile/imagebuilder/image/roster"
 )
 
-const threeNodes = `sites: {home: {}, cabin: {}}
-nodes:
-  pi: {board: rpi4, site: home, role: server}
-  box: {board: optiplex-7050, site: cabin, role: agent}
-  hut: {board: optiplex-7050, site: cabin, role: agent}
-`
-
 // TestApplyTellsWhereItStopped: the JSON names the node, and those that have not had their
 // turn. A node for which nothing would change has none.
 func TestApplyTellsWhereItStopped(t *testing.T) {
-	f := initialFleet(t, threeNodes)
+	dir := t.TempDir()
+	if err := fleet.Init(dir, fleet.InitOptions{Name: "shed", Headscale: "https://hs.example.org"}, time.Now(), rand.Reader); err != nil {
+		t.Fatal(err)
+	}
+	f, err := loadFleet(filepath.Join(dir, fleet.FileName))
+	if err != nil {
+		t.Fatal(err)
+	}
 	var rows []roster.Row
 	for _, name := range f.Nodes.Names {
 		rows = append(rows, roster.Row{Node: name, State: roster.Online, Address: netip.MustParseAddr("100.64.0.1")})
@@ -40,7 +38,7 @@ func TestApplyTellsWhereItStopped(t *testing.T) {
 		switch {
 		case command != contract.AskPreview:
 			return nil, &inquiry.No{Words: "firstboot: too large"}
-		case node == "hut":
+		case node == "cabin-box":
 			return []byte(`{"inForce": true}`), nil
 		}
 		return []byte(`{"inForce": false, "fields": ["k3s.labels"]}`), nil
@@ -57,27 +55,7 @@ func TestApplyTellsWhereItStopped(t *testing.T) {
 	if err := json.Unmarshal(out.Bytes(), &got); err != nil {
 		t.Fatal(err)
 	}
-	if s := got.Stopped; s.Node != "pi" || s.Why != "firstboot: too large" || !slices.Equal(s.NotBegun, []string{"box"}) {
+	if s := got.Stopped; s.Node != "home-pi" || s.Why != "firstboot: too large" || !slices.Equal(s.NotBegun, []string{"cabin-pi", "home-box"}) {
 		t.Errorf("%+v", s)
 	}
-}
-
-// initialFleet is a new fleet with these nodes.
-func initialFleet(t *testing.T, nodes string) *fleet.Fleet {
-	t.Helper()
-	dir := t.TempDir()
-	if err := fleet.Init(dir, fleet.InitOptions{Name: "shed", Headscale: "https://hs.example.org"}, time.Now(), rand.Reader); err != nil {
-		t.Fatal(err)
-	}
-	name := filepath.Join(dir, "fleet.yaml")
-	data, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	head, _, _ := strings.Cut(string(data), "\nsites:")
-	f, err := fleet.Load(name, []byte(head+"\n"+nodes), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return f
 }

@@ -6,21 +6,13 @@ import (
 	"slices"
 
 	"github.com/going-mobile/imagebuilder/image/fleet"
-	"github.com/going-mobile/imagebuilder/image/headscale"
-	"github.com/going-mobile/imagebuilder/image/mint"
 )
 
 // Former returns the members that joined with a key of this fleet, but whose node is not in
 // the fleet's file any more. Such a node still votes in etcd, and keeps its place in the
 // cluster. The rows are only to be shown: nothing is known of what the node should be.
-func Former(ctx context.Context, f *fleet.Fleet, server interface {
-	Nodes(context.Context) ([]headscale.Node, error)
-}) (rows []Row, err error) {
-	made, err := mint.Keys(f)
-	if err != nil {
-		return nil, err
-	}
-	members, err := server.Nodes(ctx)
+func Former(ctx context.Context, f *fleet.Fleet, server Server) (rows []Row, err error) {
+	made, members, err := look(ctx, f, server)
 	if err != nil {
 		return nil, err
 	}

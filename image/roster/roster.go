@@ -75,11 +75,7 @@ type Server interface {
 
 // Read returns the nodes in the order of the fleet's file.
 func Read(ctx context.Context, f *fleet.Fleet, server Server, now time.Time) ([]Row, error) {
-	made, err := mint.Keys(f)
-	if err != nil {
-		return nil, err
-	}
-	members, err := server.Nodes(ctx)
+	made, members, err := look(ctx, f, server)
 	if err != nil {
 		return nil, err
 	}
@@ -97,6 +93,15 @@ func Read(ctx context.Context, f *fleet.Fleet, server Server, now time.Time) ([]
 		rows = append(rows, r)
 	}
 	return rows, nil
+}
+
+// look returns the keys that were made for each node, and the members of the tailnet.
+func look(ctx context.Context, f *fleet.Fleet, server Server) (made map[string][]mint.Entry, members []headscale.Node, err error) {
+	if made, err = mint.Keys(f); err != nil {
+		return nil, nil, err
+	}
+	members, err = server.Nodes(ctx)
+	return made, members, err
 }
 
 // key looks at the last key that was made for the node. If that one is not valid, as its
