@@ -16,7 +16,6 @@ import (
 const (
 	k3sUnit   = "k3s.service"
 	k3sConf   = k3sconfig.Dir + "/config.yaml"
-	k3sEnv    = k3sconfig.Dir + "/k3s.env" // K3S_ROLE=server|agent, for the unit
 	k3sData   = "/var/lib/rancher/k3s"
 	k3sServer = k3sData + "/server"
 	k3sAgent  = k3sData + "/agent"
@@ -108,7 +107,7 @@ func (m *machine) tellK3s(ctx context.Context) error {
 // checkRole refuses to change the role of a node that has k3s data: a server
 // must not become an agent, say, on the data of the server.
 func (m *machine) checkRole() error {
-	env, err := m.read(k3sEnv)
+	env, err := m.read(k3sconfig.EnvFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -119,9 +118,8 @@ func (m *machine) checkRole() error {
 	if err != nil || !data {
 		return err
 	}
-	was := strings.TrimSpace(strings.TrimPrefix(lastLine(string(env)), "FIRSTBOOT_ROLE="))
-	if was != "" && was != string(m.cfg.Role) {
-		return problem("role-conflict", was, string(m.cfg.Role))
+	if was := k3sconfig.Role(string(env)); was != "" && was != m.cfg.Role {
+		return problem("role-conflict", string(was), string(m.cfg.Role))
 	}
 	return nil
 }
@@ -154,13 +152,9 @@ func (m *machine) k3sGroup(ctx context.Context, v via) (group, error) {
 	if err != nil {
 		return group{}, err
 	}
-	mode := "server"
-	if m.cfg.Role == node.Agent {
-		mode = "agent"
-	}
 	all := []file{
 		{path: k3sConf, data: config, mode: 0o600},
-		text644(k3sEnv, generated+"K3S_ROLE="+mode+"\nFIRSTBOOT_ROLE="+string(m.cfg.Role)+"\n"),
+		text644(k3sconfig.EnvFile, generated+k3sconfig.Env(m.cfg.Role)),
 		{path: k3sAgent + "/etc/kubelet.conf.d/20-imagebuilder.conf", data: kubelet, mode: 0o600},
 		{path: k3sAgent + "/etc/containerd/config-v3.toml.d/20-imagebuilder.toml", data: []byte(generated + k3sconfig.Containerd), mode: 0o600},
 	}

@@ -50,7 +50,7 @@ var allowed = map[string][]string{
 	"firstboot/disks/cutdisk":             {},
 	"firstboot/disks/ptable":              {"firstboot/contract"},
 	"firstboot/display":                   {"firstboot", "firstboot/node"},
-	"firstboot/doctor":                    {"firstboot", "firstboot/backup", "firstboot/contract", "firstboot/deb822", "firstboot/disks", "firstboot/efiboot", "firstboot/node", "firstboot/report"},
+	"firstboot/doctor":                    {"firstboot", "firstboot/backup", "firstboot/contract", "firstboot/deb822", "firstboot/disks", "firstboot/efiboot", "firstboot/k3sconfig", "firstboot/node", "firstboot/report"},
 	"firstboot/efiboot":                   {},
 	"firstboot/fscrypt":                   {"firstboot/dirsync"},
 	"firstboot/holder":                    {"firstboot/contract", "firstboot/ctxio", "firstboot/dirsync", "firstboot/node", "firstboot/secret", "firstboot/vault"},

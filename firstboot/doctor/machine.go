@@ -14,6 +14,7 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/disks"
 	"github.com/going-mobile/imagebuilder/firstboot/efiboot"
+	"github.com/going-mobile/imagebuilder/firstboot/k3sconfig"
 	"github.com/going-mobile/imagebuilder/firstboot/node"
 )
 
@@ -60,9 +61,6 @@ func (p *patient) watchdog() {
 	p.add(machineGroup, check, Warning, "a node that hangs stays so until somebody switches it off and on: "+why)
 }
 
-// k3sRole is written by firstboot; its last line is FIRSTBOOT_ROLE=.
-const k3sRole = "/etc/rancher/k3s/k3s.env"
-
 // serverMemory in kB is a bit less than k3s' minimum for a server, 2 GB (docs.k3s.io,
 // "Requirements"): the kernel does not count what firmware and graphics keep.
 const serverMemory = 7 << 18
@@ -73,7 +71,7 @@ func (p *patient) memory() {
 	_, text, _ := strings.Cut(p.text("/proc/meminfo"), "MemTotal:")
 	first, _, _ := strings.Cut(strings.TrimSpace(text), " ")
 	kib, err := strconv.Atoi(first)
-	if err != nil || !strings.Contains(p.text(k3sRole), "FIRSTBOOT_ROLE="+string(node.Server)+"\n") {
+	if err != nil || k3sconfig.Role(p.text(k3sconfig.EnvFile)) != node.Server {
 		return
 	}
 	p.expect(kib >= serverMemory, Warning, machineGroup, "memory for a server",

@@ -16,6 +16,8 @@ import (
 	"github.com/going-mobile/imagebuilder/firstboot"
 	"github.com/going-mobile/imagebuilder/firstboot/contract"
 	"github.com/going-mobile/imagebuilder/firstboot/doctor"
+	"github.com/going-mobile/imagebuilder/firstboot/k3sconfig"
+	"github.com/going-mobile/imagebuilder/firstboot/node"
 	"github.com/going-mobile/imagebuilder/firstboot/vault"
 )
 
@@ -33,13 +35,13 @@ func slotCheck(fault string) map[string]string {
 	return map[string]string{slotFile: fmt.Sprintf(`{"slot": "a", "made": "2026-10-01T00:00:00Z", "at": "2026-11-01T02:03:04Z", "fault": %q}`, fault)}
 }
 
-func role(r string) map[string]string {
-	return map[string]string{"etc/rancher/k3s/k3s.env": "K3S_ROLE=server\nFIRSTBOOT_ROLE=" + r + "\n"}
+func role(r node.Role) map[string]string {
+	return map[string]string{k3sconfig.EnvFile[1:]: k3sconfig.Env(r)}
 }
 
 // TestAnAgentMayBeSmall, and so may a witness, which k3s runs as a server.
 func TestAnAgentMayBeSmall(t *testing.T) {
-	for _, r := range []string{"agent", "witness"} {
+	for _, r := range []node.Role{node.Agent, node.Witness} {
 		root, h := healthy(t)
 		for name, content := range role(r) {
 			write(t, root, name, content)
@@ -65,8 +67,8 @@ func TestMachine(t *testing.T) {
 		"one that nobody armed": {nil, map[string]string{dog + "state": "inactive\n"}, "warning watchdog armed a node that hangs stays so until somebody switches it off and on: there is one"},
 		"it bit":                {nil, map[string]string{dog + "bootstatus": "32\n"}, "warning last restart it was the watchdog's"},
 
-		"a server with 1 GB": {role("server"), map[string]string{"proc/meminfo": "MemTotal:         935000 kB\nMemFree: 1 kB\n"}, "warning memory for a server it has 913 MB, and a server takes 2 GB"},
-		"a server with 2 GB": {role("server"), map[string]string{"proc/meminfo": "MemTotal:        1893932 kB\n"}, "ok memory for a server"},
+		"a server with 1 GB": {role(node.Server), map[string]string{"proc/meminfo": "MemTotal:         935000 kB\nMemFree: 1 kB\n"}, "warning memory for a server it has 913 MB, and a server takes 2 GB"},
+		"a server with 2 GB": {role(node.Server), map[string]string{"proc/meminfo": "MemTotal:        1893932 kB\n"}, "ok memory for a server"},
 
 		"nobody looked":         {nil, map[string]string{slotFile: ""}, "unknown system on its medium nobody has looked since it came: firstboot check-slot"},
 		"a whole slot":          {nil, slotCheck(""), "ok system on its medium slot a was whole on 2026-11-01"},

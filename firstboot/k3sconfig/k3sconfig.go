@@ -1,6 +1,6 @@
 // Package k3sconfig makes what k3s reads at its start: its config.yaml (docs.k3s.io,
-// "Configuration File"), and drop-ins for its kubelet and its containerd. All follow from node.yaml
-// and from the node's place in its cluster, and from nothing else.
+// "Configuration File"), drop-ins for its kubelet and its containerd, and its unit's environment.
+// All follow from node.yaml and from the node's place in its cluster, and from nothing else.
 package k3sconfig
 
 import (
